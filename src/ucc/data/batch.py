@@ -1,0 +1,74 @@
+"""What one training step consumes."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+# Not frozen: Lightning Fabric converts the tensors of what a module is called with, field by field.
+
+
+@dataclass
+class _Tensors:
+    """Tensors that travel together; `slots` stays on the CPU, where the step's random draws are made."""
+
+    slots: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """The pixels on `device`."""
+        pixels = [f.name for f in fields(self) if f.name != "slots"]
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in pixels})
+
+    def pin_memory(self) -> Self:
+        """The pixels in page-locked memory, so that copies to a GPU overlap with computing."""
+        pixels = [f.name for f in fields(self) if f.name != "slots"]
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in pixels})
+
+
+@dataclass
+class LabeledBatch(_Tensors):
+    """L labelled images in their weak view.
+
+    Attributes:
+        slots: int64 (L,), positions in the global batch.
+        images: RGB uint8 (L, 3, H, W).
+        masks: int64 (L, H, W), 255 where not labelled or padded.
+    """
+
+    images: Tensor
+    masks: Tensor
+
+
+@dataclass
+class UnlabeledBatch(_Tensors):
+    """U unlabelled images in the view that pseudo labels are made from, and the views that learn from them.
+
+    Attributes:
+        slots: int64 (U,), positions in the global batch.
+        weak: RGB uint8 (U, 3, H, W).
+        weak_valid: bool (U, H, W), False where padded (decision J).
+        strong: RGB uint8 (V, U, 3, H, W), V is 1 or the number of heads (decision F).
+        strong_valid: bool (V, U, H, W), False where padded or dropped out (decisions H, J).
+    """
+
+    weak: Tensor
+    weak_valid: Tensor
+    strong: Tensor
+    strong_valid: Tensor
+
+
+@dataclass
+class Batch:
+    """One process's share of the global batch of a step; `unlabeled` is None for methods that use no such images."""
+
+    labeled: LabeledBatch
+    unlabeled: UnlabeledBatch | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its pixels on `device`."""
+        return Batch(self.labeled.to(device), self.unlabeled.to(device) if self.unlabeled else None)
+
+    def pin_memory(self) -> "Batch":
+        """Called by the DataLoader when it serves a GPU."""
+        return Batch(self.labeled.pin_memory(), self.unlabeled.pin_memory() if self.unlabeled else None)

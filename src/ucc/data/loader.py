@@ -1,0 +1,165 @@
+"""From manifest to batches: the batch of a step is a function of (seed, step) alone."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ucc.config import Params
+from ucc.data.augment import Geometry, Pixels, StrongView
+from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+from ucc.data.images import read_image, read_mask
+from ucc.data.manifest import Manifest, Sample
+from ucc.errors import UserError
+from ucc.seeding import generator
+
+
+def load_sample(dataset: Path, sample: Sample) -> tuple[Pixels, Pixels]:
+    """Image RGB uint8 (H, W, 3) and mask uint8 (H, W) of a sample that has a mask.
+
+    Raises:
+        UserError: if a file cannot be read or the sizes differ.
+    """
+    image, mask = read_image(dataset / sample.image), read_mask(dataset / sample.mask)
+    if image.shape[:2] != mask.shape:
+        raise UserError(
+            f"{sample.id}: the image is {image.shape[0]}x{image.shape[1]} but its mask {mask.shape[0]}x{mask.shape[1]}."
+        )
+    return image, mask
+
+
+class StepBatches(Dataset[Batch]):
+    """Indexed by the training step; `rank` of `world` processes gets its equal share of the global batch."""
+
+    def __init__(
+        self,
+        dataset: Path,
+        manifest: Manifest,
+        params: Params,
+        unlabeled: bool,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.dataset = dataset
+        self.params = params
+        self.labeled = manifest.subset("labeled")
+        self.unlabeled = manifest.subset("unlabeled") if unlabeled else ()
+        if not self.labeled:
+            raise UserError("The manifest holds no labelled image; choose a larger partition.ratio.")
+        if unlabeled and not self.unlabeled:
+            raise UserError(
+                f"method.name = {params.method.name} needs unlabelled images and the manifest holds none; choose a "
+                "smaller partition.ratio, add images without masks, or set method.name: supervised."
+            )
+        self.labeled_slots = _share(params.train.batch_labeled, rank, world, "train.batch_labeled")
+        self.unlabeled_slots = _share(params.train.batch_unlabeled, rank, world, "train.batch_unlabeled")
+        self.strong_view = StrongView(
+            (params.views.strong_operations[0], params.views.strong_operations[1]),
+            params.views.strong_strength,
+        )
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of training step `step`."""
+        return Batch(self._labeled_batch(step), self._unlabeled_batch(step) if self.unlabeled else None)
+
+    def _labeled_batch(self, step: int) -> LabeledBatch:
+        images, masks = [], []
+        for slot in self.labeled_slots:
+            sample = self._sample(self.labeled, "labeled", step * self.params.train.batch_labeled + slot)
+            image, mask = load_sample(self.dataset, sample)
+            rng = generator(self.params.train.seed, "weak labeled", step, slot)
+            geometry = Geometry.draw(mask.shape, self.params.views, rng)
+            images.append(geometry.image(image))
+            masks.append(geometry.mask(mask))
+        return LabeledBatch(
+            slots=torch.tensor(self.labeled_slots),
+            images=_channels_first(images),
+            masks=torch.from_numpy(np.stack(masks)).long(),
+        )
+
+    def _unlabeled_batch(self, step: int) -> UnlabeledBatch:
+        weak, strong = [], []
+        for slot in self.unlabeled_slots:
+            sample = self._sample(self.unlabeled, "unlabeled", step * self.params.train.batch_unlabeled + slot)
+            views = self._views(read_image(self.dataset / sample.image), step, slot)
+            weak.append(views[0])
+            strong.append(views[1:])
+        per_view = list(zip(*strong, strict=True))
+        return UnlabeledBatch(
+            slots=torch.tensor(self.unlabeled_slots),
+            weak=_channels_first([image for image, _ in weak]),
+            weak_valid=_valid([valid for _, valid in weak]),
+            strong=torch.stack([_channels_first([image for image, _ in view]) for view in per_view]),
+            strong_valid=torch.stack([_valid([valid for _, valid in view]) for view in per_view]),
+        )
+
+    def _views(self, image: Pixels, step: int, slot: int) -> list[tuple[Pixels, Pixels]]:
+        """The view for pseudo labels and the view(s) that learn from them, as `method.views` says (table 4)."""
+        mode, views = self.params.method.views, self.params.views
+        rng = generator(self.params.train.seed, "weak unlabeled", step, slot)
+        geometry = Geometry.draw(image.shape[:2], views, rng, crop_only=mode == "none")
+        weak = geometry.image(image), geometry.valid()
+        if mode in ("none", "weak"):
+            return [weak, weak]
+        count = 2 if views.strong_per_head and mode == "weak_strong" else 1
+        strong = []
+        for view in range(count):
+            rng = generator(self.params.train.seed, "strong", step, slot, view)
+            if views.photometric_first:
+                changed, kept = self.strong_view(image, np.ones(image.shape[:2], np.uint8), rng)
+                strong.append((geometry.image(changed), geometry.mask(kept) * geometry.valid()))
+            else:
+                strong.append(self.strong_view(*weak, rng))
+        return [strong[0], strong[0]] if mode == "strong" else [weak, *strong]
+
+    def _sample(self, samples: Sequence[Sample], stream: str, position: int) -> Sample:
+        """Shuffled anew each time all have been seen; `position` counts from the beginning of training."""
+        epoch, offset = divmod(position, len(samples))
+        return samples[int(_order(self.params.train.seed, stream, epoch, len(samples))[offset])]
+
+
+def training_batches(
+    batches: StepBatches, start: int, stop: int, workers: int, device: torch.device
+) -> "DataLoader[Batch]":
+    """The batches of steps `start` to `stop - 1`, prepared by `workers` processes (0: in this one)."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_start_worker,
+    )
+
+
+def _start_worker(_: int) -> None:
+    # One thread a worker; OpenCV would take all cores in each of them.
+    cv2.setNumThreads(0)
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, stream: str, epoch: int, count: int) -> NDArray[np.int64]:
+    return generator(seed, "order", stream, epoch).permutation(count)
+
+
+def _share(batch: int, rank: int, world: int, key: str) -> list[int]:
+    if batch % world:
+        raise UserError(
+            f"{key} = {batch} is the batch over all devices and must be a multiple of their number, {world}."
+        )
+    return list(range(rank * batch // world, (rank + 1) * batch // world))
+
+
+def _channels_first(images: Sequence[Pixels]) -> Tensor:
+    # Channels-last memory behind a channels-first shape: what the convolutions want, and no copy.
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+
+def _valid(masks: Sequence[Pixels]) -> Tensor:
+    return torch.from_numpy(np.stack(masks) == 1)
