@@ -1,0 +1,216 @@
+"""Which training images keep their masks: the partition into labelled and unlabelled images.
+
+A random partition simulates scarce labels on a data set that has them all, as the paper's protocol does, so
+it may look at the training masks to see which classes they hold. It is the only place that opens them: once
+an image is unlabelled, its row in the manifest has no mask.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ucc.config import PartitionParams, ratio_or_count
+from ucc.data.dataset import IMAGE_SUFFIXES, DatasetInfo
+from ucc.data.facts import count_pixels, read_parallel
+from ucc.data.images import read_mask
+from ucc.data.manifest import SUBSETS, Manifest, Sample
+from ucc.errors import UserError
+
+Classes = frozenset[int]
+
+
+def make_partition(dataset: Path, params: PartitionParams) -> Manifest:
+    """Divide the training images of a canonical data set into labelled and unlabelled ones.
+
+    Images of `val` and `test` are listed with their masks. Training images that given lists leave out are not
+    part of the manifest. The result depends on names, masks and params only.
+
+    Raises:
+        UserError: if the data set lacks images or masks, or the id lists do not fit it.
+    """
+    info = DatasetInfo.read(dataset)
+    train = _split_samples(dataset, "train")
+    val = _split_samples(dataset, "val")
+    for split, samples in (("train", train), ("val", val)):
+        if not samples:
+            folder = dataset / "images" / split
+            raise UserError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); put some there.")
+    labeled, unlabeled = _chosen(dataset, train, params, info.num_classes)
+    return Manifest(
+        [
+            *(replace(train[id_], subset="labeled") for id_ in labeled),
+            *(replace(train[id_], subset="unlabeled", mask="") for id_ in unlabeled),
+            *val.values(),
+            *_split_samples(dataset, "test").values(),
+        ]
+    )
+
+
+def describe_partition(dataset: Path, manifest: Manifest, params: PartitionParams) -> dict[str, Any]:
+    """What data/partition.json records: hash, ratio, seed, images per subset, labelled images of each class.
+
+    Ratio and seed are None where given lists made them meaningless.
+    """
+    info = DatasetInfo.read(dataset)
+    labeled = manifest.subset("labeled")
+    present = _classes_present(dataset, labeled, info.num_classes)
+    images = Counter(index for classes in present.values() for index in classes)
+    drawn = params.labeled_ids is None
+    return {
+        "hash": manifest.hash,
+        "ratio": params.ratio if drawn else None,
+        "seed": params.seed if drawn else None,
+        "images": {name: len(manifest.subset(name)) for name in SUBSETS},
+        "labeled_images_per_class": {name: images[index] for index, name in enumerate(info.classes)},
+    }
+
+
+def labeled_count(ratio: Any, available: int, total: int) -> int:
+    """How many images `partition.ratio` labels: of `total` training images, `available` may be.
+
+    A fraction is rounded up, which gives the published counts: 186 of 2975, 662 of 10582 (Chen et al. 2021).
+
+    Raises:
+        UserError: if that is more than are available.
+    """
+    share = ratio_or_count(ratio)
+    if available == 0:
+        raise UserError(
+            f"none of the {total} training images can be labelled: a mask is masks/train/<name>.png, "
+            "<name> being that of its image in images/train without the suffix."
+        )
+    if share is None:
+        return available
+    count = math.ceil(share * total) if isinstance(share, Fraction) else share
+    if count > available:
+        raise UserError(
+            f"partition.ratio = {ratio} asks for {count} labelled images of {total}, but only {available} "
+            "have masks and are not listed as unlabelled; lower it, or set it to null to label all of those."
+        )
+    return count
+
+
+def labeling_order(present: Mapping[str, Classes], seed: int) -> list[str]:
+    """The order in which images receive their masks; every labelled set of a seed is a prefix of it.
+
+    It is a seeded shuffle of the ids, except that a few images which together show every class stand in
+    front: any prefix that holds them covers all classes. They are found greedily: for the rarest class still
+    missing, the image that shows most missing classes, the shuffle deciding ties. They are at most one a
+    class; all others are drawn uniformly.
+
+    The shuffle sorts by a hash of seed and id, so it is the same with every machine and NumPy version, and
+    images that join a data set later leave the order of the others as it was.
+    """
+    shuffled = sorted(present, key=lambda id_: hashlib.sha256(f"{seed}:{id_}".encode()).digest())
+    cover = _cover(shuffled, present)
+    front = set(cover)
+    return cover + [id_ for id_ in shuffled if id_ not in front]
+
+
+def _cover(shuffled: Sequence[str], present: Mapping[str, Classes]) -> list[str]:
+    frequency = Counter(index for classes in present.values() for index in classes)
+    missing = set(frequency)
+    cover = []
+    while missing:
+        rarest = min(missing, key=lambda index: (frequency[index], index))
+        showing = [id_ for id_ in shuffled if rarest in present[id_]]
+        chosen = max(showing, key=lambda id_: len(present[id_] & missing))
+        cover.append(chosen)
+        missing -= present[chosen]
+    return cover
+
+
+def _chosen(
+    dataset: Path, train: Mapping[str, Sample], params: PartitionParams, num_classes: int
+) -> tuple[Sequence[str], Sequence[str]]:
+    labeled, unlabeled = _given_ids(train, params)
+    if labeled is None:
+        reserved = set(unlabeled or ())
+        candidates = [sample for sample in train.values() if sample.mask and sample.id not in reserved]
+        count = labeled_count(params.ratio, len(candidates), len(train))
+        labeled = labeling_order(_classes_present(dataset, candidates, num_classes), params.seed)[:count]
+    if unlabeled is None:
+        kept = set(labeled)
+        unlabeled = [id_ for id_ in train if id_ not in kept]
+    return labeled, unlabeled
+
+
+def _given_ids(train: Mapping[str, Sample], params: PartitionParams) -> tuple[list[str] | None, list[str] | None]:
+    labeled = _read_ids(params.labeled_ids, "partition.labeled_ids")
+    unlabeled = _read_ids(params.unlabeled_ids, "partition.unlabeled_ids")
+    offenders: dict[str, list[str]] = {}
+    for source, ids in ((params.labeled_ids, labeled), (params.unlabeled_ids, unlabeled)):
+        offenders[f"{source}: no such training image"] = [id_ for id_ in dict.fromkeys(ids or ()) if id_ not in train]
+        offenders[f"{source}: listed more than once"] = [id_ for id_, times in Counter(ids).items() if times > 1]
+    offenders[f"{params.labeled_ids}: without a mask in masks/train"] = [
+        id_ for id_ in dict.fromkeys(labeled or ()) if id_ in train and not train[id_].mask
+    ]
+    offenders["in both lists"] = sorted(set(labeled or ()) & set(unlabeled or ()))
+    problems = [f"  {problem}: {', '.join(ids)}" for problem, ids in offenders.items() if ids]
+    if problems:
+        raise UserError("\n".join(["the lists of ids do not fit the data set; correct these lines:", *problems]))
+    return labeled, unlabeled
+
+
+def _read_ids(path: str | None, key: str) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} ({key}): cannot be read as text: {error}.") from error
+    names = [line.strip() for line in lines]
+    ids = [name if "/" in name else f"train/{name}" for name in names if name and not name.startswith("#")]
+    if not ids:
+        raise UserError(f"{path} ({key}): holds no ids; write one a line, or set {key} to null.")
+    return ids
+
+
+def _split_samples(dataset: Path, split: str) -> dict[str, Sample]:
+    images = _files_by_stem(dataset / "images" / split, IMAGE_SUFFIXES)
+    masks = _files_by_stem(dataset / "masks" / split, (".png",))
+    return {
+        f"{split}/{stem}": Sample(
+            id=f"{split}/{stem}",
+            image=f"images/{split}/{name}",
+            mask=f"masks/{split}/{masks[stem]}" if stem in masks else "",
+            subset=split,
+        )
+        for stem, name in images.items()
+    }
+
+
+def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        if path.stem in files:
+            raise UserError(f"{path}: shares its name with {files[path.stem]}; rename one of the two (and its mask).")
+        files[path.stem] = path.name
+    return files
+
+
+def _classes_present(dataset: Path, samples: Iterable[Sample], num_classes: int) -> dict[str, Classes]:
+    """The classes in the mask of each sample.
+
+    A mask that cannot be read shows none: it harms nobody while unused, and `validate` names it if labelled.
+    """
+
+    def classes(sample: Sample) -> Classes:
+        try:
+            pixels = count_pixels(read_mask(dataset / sample.mask))
+        except UserError:
+            return frozenset()
+        return frozenset(np.flatnonzero(pixels[:num_classes]).tolist())
+
+    samples = list(samples)
+    found = read_parallel(classes, samples, "reading masks of")
+    return {sample.id: shown for sample, shown in zip(samples, found, strict=True)}
