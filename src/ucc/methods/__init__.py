@@ -1,0 +1,16 @@
+"""Training methods, one file each; all share trainer, data, encoder, heads and schedule."""
+
+from ucc.config import Params
+from ucc.methods.base import Method, StepLosses
+from ucc.methods.supervised import Supervised
+from ucc.methods.ucc import UCC
+
+_METHODS: dict[str, type[Method]] = {"supervised": Supervised, "ucc": UCC}
+
+
+def build_method(params: Params, num_classes: int) -> Method:
+    """The method named by `method.name`, with a freshly initialised segmenter."""
+    return _METHODS[params.method.name].build(params, num_classes)
+
+
+__all__ = ["Method", "StepLosses", "build_method"]

@@ -1,0 +1,53 @@
+"""A trained segmenter as one file: weights and everything needed to rebuild and to describe it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ucc.config import ModelParams
+from ucc.errors import UserError
+from ucc.files import atomic_path
+from ucc.models.segmenter import Segmenter, build_segmenter
+
+
+@dataclass(frozen=True)
+class SegmenterFacts:
+    """What a trained segmenter is and how it came about; `params` is the whole of params.yaml."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    model: ModelParams
+    step: int
+    fingerprint: str
+    manifest: str
+    params: dict[str, Any]
+
+
+def save_segmenter(path: Path, segmenter: Segmenter, facts: SegmenterFacts) -> None:
+    """Write weights and facts atomically."""
+    content = {"facts": asdict(facts), "heads": len(segmenter.heads), "state": segmenter.state_dict()}
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
+    """Rebuild what `save_segmenter` wrote, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: if the file is missing or was not written by `save_segmenter`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. The stage `train` writes it.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        values = content["facts"]
+        facts = SegmenterFacts(**{**values, "model": ModelParams(**values["model"])})
+        segmenter = build_segmenter(facts.model, len(facts.classes), content["heads"], seed=0, pretrained=False)
+        segmenter.load_state_dict(content["state"])
+    except Exception as error:
+        # A damaged or foreign file shows in any of many exception types; for the user they are one case.
+        raise UserError(f"{path}: not a trained segmenter of this version ({error}). Run the stage `train`.") from error
+    return segmenter.eval(), facts
