@@ -1,0 +1,89 @@
+"""The course of training as a table, complete after every interruption."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ucc.config import TrainParams
+from ucc.files import write_csv
+
+
+class History:
+    """Rows of history.csv: means over `log_every` steps, with the validation scores of the steps that had one.
+
+    Sums stay on the device, so that training does not wait for them at every step.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float | int]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, record: Mapping[str, Tensor]) -> None:
+        """Add the scalars of one step to the row in the making."""
+        for name, value in record.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def close_row(self, step: int, **others: float) -> dict[str, float | int]:
+        """Append the row that ends with `step`: the means of what was added, and `others` as they are."""
+        means = {name: total.item() / self._counts[name] for name, total in self._sums.items()}
+        row: dict[str, float | int] = {"step": step, **means, **others}
+        self.rows.append(row)
+        self._sums, self._counts = {}, {}
+        return row
+
+    def latest(self, prefix: str) -> dict[str, float | int]:
+        """The newest figure under each name that begins with `prefix`."""
+        return {name: value for row in self.rows for name, value in row.items() if name.startswith(prefix)}
+
+    def columns(self) -> list[str]:
+        """All names that occur, step first, in the order of their first occurrence."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def write(self, path: Path) -> None:
+        """Write the table; a figure that a row does not have is an empty cell."""
+        columns = self.columns() or ["step"]
+        rows = [{key: _shorten(row.get(key)) for key in columns} for row in self.rows]
+        write_csv(path, rows, columns)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and the row in the making."""
+        return {"rows": self.rows, "sums": self._sums, "counts": self._counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.rows, self._sums, self._counts = list(state["rows"]), dict(state["sums"]), dict(state["counts"])
+
+
+class TrainingProgress:
+    """What a person watching wants to see: step, losses, learning rate, images per second, time left."""
+
+    def __init__(self, params: TrainParams, images_per_step: int, start: int) -> None:
+        self._steps, self._images_per_step = params.steps, images_per_step
+        self._shown, self._since = start, time.monotonic()
+
+    def show(self, row: Mapping[str, float | int]) -> None:
+        """Print one line for a row of the history."""
+        step, now = int(row["step"]), time.monotonic()
+        per_step = (now - self._since) / max(1, step - self._shown)
+        self._shown, self._since = step, now
+        figures = "  ".join(
+            f"{name} {value:.2f}" if name.startswith("val_") else f"{name} {value:.4g}"
+            for name, value in row.items()
+            if name != "step"
+        )
+        left = time.strftime("%H:%M:%S", time.gmtime(per_step * (self._steps - step)))
+        print(
+            f"step {step}/{self._steps}  {figures}  {self._images_per_step / per_step:.1f} images/s  {left} left",
+            flush=True,
+        )
+
+
+def _shorten(value: float | int | None) -> float | int | str:
+    if value is None:
+        return ""
+    return value if isinstance(value, int) else float(f"{value:.6g}")

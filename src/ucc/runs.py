@@ -1,0 +1,99 @@
+"""The folder of a run: it belongs to the parameters that determine its result, and to one trainer at a time."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ucc.config import Params
+from ucc.data.dataset import DatasetInfo
+from ucc.errors import UserError
+from ucc.files import atomic_path, sha256
+from ucc.models.weights import weights_identity
+
+# Keys that change how long training takes or what it prints, but not the weights that come out.
+_WITHOUT_EFFECT = ("workers", "checkpoint_every")
+_PACKAGE = Path(__file__).parent
+# The code that decides which weights come out.
+_CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "copy_paste.py", "losses.py",
+         "seeding.py", "training.py", "uncertainty.py", "methods/*.py", "models/*.py")  # fmt: skip
+
+
+def fingerprint(params: Params, manifest_hash: str, info: DatasetInfo) -> str:
+    """16 hex digits over everything that determines the result of training: parameters, samples, code, torch.
+
+    Raises:
+        UserError: if `model.weights` names a file that does not exist.
+    """
+    train = {key: value for key, value in asdict(params.train).items() if key not in _WITHOUT_EFFECT}
+    model = asdict(params.model) | {"weights": weights_identity(params.model.weights)}
+    determined_by = {
+        "train": train,
+        "model": model,
+        "views": asdict(params.views),
+        "method": asdict(params.method),
+        "manifest": manifest_hash,
+        "dataset": {"name": info.name, "classes": info.classes, "provenance": dict(info.provenance)},
+        "code": code_version(),
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_version() -> str:
+    """SHA-256 over the source files that decide which weights come out of training."""
+    digest = hashlib.sha256()
+    for path in sorted(file for pattern in _CODE for file in _PACKAGE.glob(pattern)):
+        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for this process; the lock ends with the process, however it ends.
+
+    Raises:
+        UserError: if another process trains the same run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise UserError(
+                f"{folder}: process {owner} is training this very run. Wait for it, or end it with `kill {owner}`; "
+                "the next start goes on from its last checkpoint."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that a crash leaves the old one or the new one, whole."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state that `save_checkpoint` wrote, on the CPU, or None if there is none yet."""
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A damaged file shows in any of many exception types.
+        raise UserError(
+            f"{path}: the checkpoint is damaged ({type(error).__name__}). Delete it to train anew."
+        ) from error
+    return state
