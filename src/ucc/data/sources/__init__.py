@@ -1,0 +1,56 @@
+"""Where data sets come from: one file per source, all writing the canonical layout of `ucc.data.dataset`."""
+
+from pathlib import Path
+
+from ucc.config import DatasetParams
+from ucc.data.dataset import SPLITS, DatasetInfo
+from ucc.data.sources.camvid import prepare_camvid
+from ucc.data.sources.folder import prepare_folder
+from ucc.data.sources.streets import prepare_streets
+from ucc.errors import UserError
+
+
+def prepare_dataset(params: DatasetParams, target: Path, raw: Path) -> DatasetInfo:
+    """Write the data set that `params` names into `target`, replacing what was there, whole or not at all.
+
+    Args:
+        params: the section `dataset` of params.yaml.
+        target: folder of the canonical data set.
+        raw: folder for what is downloaded, and where hand-placed copies are looked for.
+
+    Raises:
+        UserError: saying what is missing and where to put it.
+    """
+    if params.name == "streets":
+        return prepare_streets(params.streets, target)
+    root = _root(params.root)
+    if params.name == "camvid":
+        return prepare_camvid(root, target, raw)
+    if params.name != "folder":
+        raise UserError(f"dataset.name = {params.name!r}: must be one of streets, camvid, folder.")
+    if root is None:
+        raise UserError("dataset.root must name your folder of images and masks when dataset.name is folder.")
+    return prepare_folder(root, target)
+
+
+def summarize(info: DatasetInfo, folder: Path) -> str:
+    """One line: name, images and masks per split, number of classes, and where the data set lies."""
+    counts = []
+    for split in SPLITS:
+        images, masks = (_count(folder / kind / split) for kind in ("images", "masks"))
+        if images:
+            counts.append(f"{images} {split}" + (f" ({masks} with a mask)" if masks < images else ""))
+    return f"{info.name}: {', '.join(counts)} images, {info.num_classes} classes, in {folder}"
+
+
+def _root(value: str | None) -> Path | None:
+    if value is None:
+        return None
+    root = Path(value).expanduser()
+    if not root.is_dir():
+        raise UserError(f"dataset.root = {value}: no such folder.")
+    return root
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
