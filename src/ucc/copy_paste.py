@@ -36,11 +36,12 @@ class ClassConfidence(nn.Module):
         classes = len(self.value)
         labeled = target != IGNORE
         index = target[labeled]
-        count = torch.bincount(index, minlength=classes).float() * len(probabilities)
-        total = torch.zeros_like(self.value)
+        # In float32, adding to the sum over a million pixels would round every addend to a multiple of 1/8.
+        count = torch.bincount(index, minlength=classes).double() * len(probabilities)
+        total = torch.zeros_like(self.value, dtype=torch.float64)
         for head in probabilities:
             true_class = head.gather(1, torch.where(labeled, target, 0).unsqueeze(1)).squeeze(1)[labeled]
-            total.index_add_(0, index, true_class.float())
+            total.index_add_(0, index, true_class.double())
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             sums = torch.stack([total, count])
             torch.distributed.all_reduce(sums)
@@ -77,7 +78,8 @@ class PasteDraws:
     @classmethod
     def of(cls, key: tuple[int | str, ...], slots: Sequence[int]) -> "PasteDraws":
         """Uniform numbers in [0, 1) for the global batch positions `slots`."""
-        drawn = np.stack([generator(*key, slot).random(3) for slot in slots]).astype(np.float32)
+        # float64, since rounding to float32 would now and then give 1.
+        drawn = np.stack([generator(*key, slot).random(3) for slot in slots])
         return cls(*torch.from_numpy(drawn).unbind(1))
 
 
@@ -114,15 +116,12 @@ def draw_paste(
         category_probabilities: (A, C), zero for absent classes.
         draws: one row per image that is pasted into.
         probability: of a paste, per image.
-        within: whether the images that are pasted into are the labelled ones themselves; then no image is its own donor.
+        within: whether the labelled images themselves are pasted into; then no image is its own donor.
     """
     device, donors = images.device, len(images)
     slots = torch.arange(len(draws.happens))
-    if within:
-        donor = (slots + 1 + (draws.donor * (donors - 1)).long()) % donors
-    else:
-        donor = (draws.donor * donors).long()
-    donor = donor.to(device)
+    others = (slots + 1 + (draws.donor * (donors - 1)).long()) % donors
+    donor = (others if within else (draws.donor * donors).long()).to(device)
     cumulative = category_probabilities[donor].cumsum(1)
     # Scaling by the last value guards against a sum that rounding left just below the draw.
     threshold = draws.category.to(device).unsqueeze(1) * cumulative[:, -1:]

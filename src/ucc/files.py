@@ -42,9 +42,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
+        # Folders cannot be exchanged in one step: the old one stands aside until the new one is in place.
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / path.name
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(aside)
         temporary.rename(path)
+        shutil.rmtree(aside.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -4,7 +4,7 @@
 
 As a library:
 
-    segmenter = Segmenter(Path("segmenter.onnx"))
+    segmenter = Segmenter("segmenter.onnx")
     classes, uncertainty = segmenter.segment(image)
 """
 
@@ -48,7 +48,8 @@ class Segmenter:
         UserError: if the file is missing, no ONNX model, or not one that this version can use.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: str | Path, threads: int = 0) -> None:
+        path = Path(path)
         if not path.is_file():
             raise UserError(f"{path}: no such file. The stage `export` writes models/segmenter.onnx.")
         options = onnxruntime.SessionOptions()

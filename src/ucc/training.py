@@ -1,5 +1,6 @@
 """Training: one loop for every method, resumable after any interruption to the same weights."""
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from ucc.data.loader import StepBatches, training_batches
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
 from ucc.evaluation import validate_miou
-from ucc.files import write_json
+from ucc.files import atomic_path, write_json
 from ucc.history import History, TrainingProgress
 from ucc.methods import Method, build_method
 from ucc.models.store import SegmenterFacts, save_segmenter
@@ -165,8 +166,8 @@ class Trainer:
         """Put the final and the best segmenter where the next stages look for them."""
         save_segmenter(self.paths.final, self.method.segmenter, self._facts(self.params.train.steps))
         best = self.run / "best.pt"
-        self.paths.best.parent.mkdir(parents=True, exist_ok=True)
-        self.paths.best.write_bytes(best.read_bytes())
+        with atomic_path(self.paths.best) as temporary:
+            shutil.copyfile(best, temporary)
 
 
 def parameter_groups(method: nn.Module, params: TrainParams) -> list[dict[str, Any]]:

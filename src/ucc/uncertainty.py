@@ -16,7 +16,7 @@ def reweight(confidence_1: Tensor, confidence_2: Tensor, rule: str) -> tuple[Ten
     """
     if rule == "none":
         return torch.ones_like(confidence_1), torch.ones_like(confidence_2)
-    # In half precision nearly every confident pixel would be a tie.
+    # The weights multiply float32 losses; the ties of half-precision logits are avoided by Segmenter.decode.
     w_1, w_2 = confidence_1.float(), confidence_2.float()
     if rule == "as_printed":
         return w_1 * (w_1 <= w_2), w_2 * (w_2 <= w_1)

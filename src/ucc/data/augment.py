@@ -17,7 +17,7 @@ from ucc.data.dataset import IGNORE_INDEX
 
 # Importing albumentations would look for a newer version of itself on the network.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 Pixels = NDArray[np.uint8]
 # Padding is ImageNet's mean colour, which normalisation turns into about zero.
@@ -45,7 +45,8 @@ class Geometry:
         `crop_only` leaves out flip and scale.
         """
         flips, scales = rng.random(2) < (params.flip_probability, params.scale_probability)
-        scale = rng.uniform(*params.scale_range) if scales and not crop_only else 1.0
+        low, high = params.scale_range
+        scale = rng.uniform(low, high) if scales and not crop_only else 1.0
         size = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
         crop = params.crop[0], params.crop[1]
         corner = [
@@ -59,7 +60,8 @@ class Geometry:
 
     def mask(self, mask: Pixels) -> Pixels:
         """Apply to class indices uint8 (H, W), nearest neighbour; padding is the ignore index."""
-        return self._apply(mask, cv2.INTER_NEAREST, (IGNORE_INDEX,))
+        # INTER_NEAREST would shift the mask by half a pixel against the bilinear image.
+        return self._apply(mask, cv2.INTER_NEAREST_EXACT, (IGNORE_INDEX,))
 
     def valid(self) -> Pixels:
         """uint8 (H, W): 1 inside the image, 0 in the padding."""
@@ -69,7 +71,8 @@ class Geometry:
         if self.flip:
             pixels = pixels[:, ::-1]
         if pixels.shape[:2] != self.size:
-            pixels = cv2.resize(np.ascontiguousarray(pixels), self.size[::-1], interpolation=interpolation)
+            resized = cv2.resize(np.ascontiguousarray(pixels), self.size[::-1], interpolation=interpolation)
+            pixels = np.asarray(resized, np.uint8)
         return self._window(pixels, fill)
 
     def _window(self, pixels: Pixels, fill: tuple[int, ...]) -> Pixels:
@@ -91,7 +94,7 @@ class StrongView:
         self.pool = _pool(strength)
 
     def __call__(self, image: Pixels, valid: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """RGB uint8 (H, W, 3) and its valid pixels uint8 (H, W) to the same; dropped out pixels become 0 in the latter."""
+        """RGB uint8 (H, W, 3) and its valid pixels uint8 (H, W) to the same; what drops out becomes 0 in the latter."""
         for index in rng.integers(len(self.pool), size=rng.integers(*self.operations, endpoint=True)):
             image, valid = self.pool[index](image, valid, int(rng.integers(2**31)))
         return image, valid
@@ -101,7 +104,9 @@ Operation = Callable[[Pixels, Pixels, int], tuple[Pixels, Pixels]]
 
 
 def _pool(s: float) -> list[Operation]:
-    """The nine operations; ranges at full strength s = 1 in the comments."""
+    """The nine operations; ranges at full strength s = 1 in the comments. At s = 0 none changes anything."""
+    if s == 0:
+        return [_identity] * 9
     with warnings.catch_warnings():
         # albumentations only warns of an argument that it does not know.
         warnings.simplefilter("error")
@@ -121,15 +126,13 @@ def _pool(s: float) -> list[Operation]:
             # 1..3 rectangles with sides of 10..30 % of the image's, grey
             _plain(
                 A.CoarseDropout((1, 3), (s * 0.1, s * 0.3), (s * 0.1, s * 0.3), fill=PADDING_COLOR, fill_mask=0, p=1)
-            )
-            if s > 0
-            else _identity,
+            ),
             # quality 20..80
             _plain(A.ImageCompression(quality_range=(round(100 - 80 * s), round(100 - 20 * s)), p=1)),
             # pixels above 0.5..1 of the range are inverted
             _plain(A.Solarize((1 - s / 2, 1.0), p=1)),
             # 1..5 % of the pixels
-            _plain(A.SaltAndPepper((s * 0.01, s * 0.05), p=1)) if s > 0 else _identity,
+            _plain(A.SaltAndPepper((s * 0.01, s * 0.05), p=1)),
             # standard deviation 2..10 % of the range
             _plain(A.GaussNoise((s * 0.02, s * 0.1), p=1)),
             _blended(A.Equalize(p=1), s),

@@ -1,6 +1,6 @@
 """From manifest to batches: the batch of a step is a function of (seed, step) alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -126,9 +126,13 @@ class StepBatches(Dataset[Batch]):
 
 def training_batches(
     batches: StepBatches, start: int, stop: int, workers: int, device: torch.device
-) -> "DataLoader[Batch]":
-    """The batches of steps `start` to `stop - 1`, prepared by `workers` processes (0: in this one)."""
-    return DataLoader(
+) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop - 1`, prepared by `workers` processes (0: in this one).
+
+    Raises:
+        UserError: if an image or a mask cannot be read.
+    """
+    loader: DataLoader[Batch] = DataLoader(
         batches,
         batch_size=None,
         sampler=range(start, stop),
@@ -136,6 +140,11 @@ def training_batches(
         pin_memory=device.type == "cuda",
         worker_init_fn=_start_worker,
     )
+    try:
+        yield from loader
+    except UserError as error:
+        # From a worker it comes with a traceback before its message.
+        raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from None
 
 
 def _start_worker(_: int) -> None:

@@ -65,7 +65,11 @@ class Manifest:
                 reader = csv.DictReader(table)
                 if tuple(reader.fieldnames or ()) != COLUMNS:
                     raise UserError(f"{path}: the header must be {','.join(COLUMNS)}.")
-                samples = [Sample(**row) for row in reader]
+                samples = []
+                for row in reader:
+                    if None in row or None in row.values():
+                        raise UserError(f"{path}: line {reader.line_num} must have {len(COLUMNS)} fields.")
+                    samples.append(Sample(**row))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}). The stage `partition` writes it.") from error
         for sample in samples:

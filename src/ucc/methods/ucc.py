@@ -66,6 +66,7 @@ class UCC(Method):
             return StepLosses(loss_sup, {"loss": loss_sup.detach(), "loss_sup": loss_sup.detach()})
 
         taught = self._pseudo_labels(batch.unlabeled)
+        agreement = _agreement(taught, batch.unlabeled.weak_valid)
         unlabeled = batch.unlabeled
         if self.params.copy_paste.mode in ("cscp", "dcscp"):
             unlabeled, taught = self._paste_unlabeled(batch.labeled, unlabeled, taught, categories, step)
@@ -75,7 +76,7 @@ class UCC(Method):
         loss_unsup = terms[0] + terms[1]
         loss = loss_sup + weight * loss_unsup
         record = {"loss": loss, "loss_sup": loss_sup, "loss_unsup": loss_unsup}
-        record |= _diagnostics(taught, unlabeled.strong_valid)
+        record |= {"agreement": agreement} | _shares_used(taught, unlabeled.strong_valid)
         return StepLosses(loss, {name: value.detach() for name, value in record.items()})
 
     def _supervised_loss(self, logits: list[Tensor], masks: Tensor) -> Tensor:
@@ -156,13 +157,15 @@ class UCC(Method):
         return self.segmenter.decode(head, (low[rows], high[rows]), (strong.shape[3], strong.shape[4]))
 
 
-def _diagnostics(taught: list[Teaching], valid: Tensor) -> dict[str, Tensor]:
-    """Whether UGRM does its work: agreement of the heads and the share of pixels that each term of L_u uses."""
-    record = {"agreement": (taught[0].labels == taught[1].labels).float().mean()}
-    for index, teaching in enumerate(taught):
-        used = (teaching.weights > 0) & valid[(1 - index) % len(valid)]
-        record[f"used_by_term_{index + 1}"] = used.float().mean()
-    return record
+def _agreement(taught: list[Teaching], valid: Tensor) -> Tensor:
+    """Share of the valid pixels of the weak view on which the heads agree."""
+    return ((taught[0].labels == taught[1].labels) & valid).sum() / valid.sum().clamp(min=1)
+
+
+def _shares_used(taught: list[Teaching], valid: Tensor) -> dict[str, Tensor]:
+    """Share of the pixels that each term of L_u uses: term m is what head m teaches."""
+    used = [(teaching.weights > 0) & valid[(1 - index) % len(valid)] for index, teaching in enumerate(taught)]
+    return {f"used_by_term_{index + 1}": pixels.float().mean() for index, pixels in enumerate(used)}
 
 
 @contextmanager

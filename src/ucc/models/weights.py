@@ -1,6 +1,7 @@
 """Start weights of the encoder: torchvision's download, a file, or none."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 import torch
@@ -53,9 +54,9 @@ def _download(backbone: str) -> dict[str, Tensor]:
     entry = get_model_weights(backbone)["IMAGENET1K_V1"]
     try:
         state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise UserError(
-            f"model.weights = imagenet: {entry.url} cannot be downloaded ({error}). Fetch the file on another machine "
+            f"model.weights = imagenet: {entry.url} cannot be downloaded or read ({error}). Fetch the file on another machine "
             f"and put it into {torch.hub.get_dir()}/checkpoints/, or set model.weights to its path."
         ) from error
     return state
