@@ -21,9 +21,10 @@ from ucc.models.weights import weights_identity
 # Keys that change how long training takes or what it prints, but not the weights that come out.
 _WITHOUT_EFFECT = ("workers", "checkpoint_every")
 _PACKAGE = Path(__file__).parent
-# The code that decides which weights come out.
-_CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "copy_paste.py", "losses.py",
-         "seeding.py", "training.py", "uncertainty.py", "methods/*.py", "models/*.py")  # fmt: skip
+# The code that decides which weights come out, among them the best on val, and what the history says of them.
+_CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "data/manifest.py",
+         "copy_paste.py", "evaluation.py", "history.py", "inference.py", "losses.py", "metrics.py", "seeding.py",
+         "training.py", "uncertainty.py", "methods/*.py", "models/*.py")  # fmt: skip
 
 
 def fingerprint(params: Params, manifest_hash: str, info: DatasetInfo) -> str:
@@ -44,7 +45,7 @@ def fingerprint(params: Params, manifest_hash: str, info: DatasetInfo) -> str:
         "code": code_version(),
         "torch": torch.__version__,
     }
-    return hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(determined_by, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def code_version() -> str:

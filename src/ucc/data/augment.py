@@ -93,6 +93,10 @@ class StrongView:
         self.strength = strength
         self.pool = _pool(strength)
 
+    def __reduce__(self) -> tuple[type["StrongView"], tuple[tuple[int, int], float]]:
+        # Closures cannot be pickled; where workers are not forked, each builds its own pool.
+        return StrongView, (self.operations, self.strength)
+
     def __call__(self, image: Pixels, valid: Pixels, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
         """RGB uint8 (H, W, 3) and its valid pixels uint8 (H, W) to the same; what drops out becomes 0 in the latter."""
         for index in rng.integers(len(self.pool), size=rng.integers(*self.operations, endpoint=True)):

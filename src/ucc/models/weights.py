@@ -56,8 +56,8 @@ def _download(backbone: str) -> dict[str, Tensor]:
         state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
     except (URLError, OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise UserError(
-            f"model.weights = imagenet: {entry.url} cannot be downloaded or read ({error}). Fetch the file on another machine "
-            f"and put it into {torch.hub.get_dir()}/checkpoints/, or set model.weights to its path."
+            f"model.weights = imagenet: {entry.url} cannot be downloaded or read ({error}). Fetch the file on another "
+            f"machine and put it into {torch.hub.get_dir()}/checkpoints/, or set model.weights to its path."
         ) from error
     return state
 

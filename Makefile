@@ -1,0 +1,60 @@
+# `make help` lists the targets. Needed: git, make and Python 3.11 or newer; all else goes into .venv.
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+LOCK := requirements/dev.txt
+# Names what .venv was made from, by content; a moved folder is another one, since .venv holds its own path.
+KEY := $(shell { cat $(LOCK) pyproject.toml; pwd; } | cksum | tr -d ' ')
+# Not exported for make itself: there, python3 must remain the user's own.
+ACTIVATE := PATH="$(VENV)/bin:$$PATH"
+COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
+
+export NO_ALBUMENTATIONS_UPDATE := 1
+export GX_ANALYTICS_ENABLED := false
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint lock clean environment python
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: ## make .venv from the lock, unless it is current (another interpreter: make clean setup PYTHON=python3.12)
+	@[ "$$(cat $(VENV)/made-from 2>/dev/null)" = $(KEY) ] && $(VENV)/bin/python -c '' 2>/dev/null \
+		|| $(MAKE) --no-print-directory environment
+
+repro: setup ## run every stage that is not up to date, then say where the results lie
+	@$(ACTIVATE) dvc repro
+	@$(ACTIVATE) dvc metrics show
+	@echo
+	@echo "metrics    metrics/evaluation.json, metrics/per_class.csv, metrics/history.csv"
+	@echo "pictures   reports/panels, reports/validation.html; curves: .venv/bin/dvc plots show"
+	@echo "segmenter  models/segmenter.onnx (.venv/bin/python -m ucc.segmenter models/segmenter.onnx IMAGE ...)"
+
+test: setup ## run the tests
+	@$(ACTIVATE) pytest
+
+lint: setup ## check style and types
+	@$(ACTIVATE) && ruff check && ruff format --check && mypy
+
+lock: setup ## resolve pyproject.toml anew into requirements/*.txt
+	$(COMPILE) pyproject.toml --upgrade --extra train --extra dev -o $(LOCK)
+	$(COMPILE) pyproject.toml --extra train --constraint $(LOCK) -o requirements/train.txt
+	$(COMPILE) pyproject.toml --constraint $(LOCK) -o requirements/serve.txt
+
+clean: ## remove .venv and the tools' caches; results and DVC's cache stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+environment: python
+	@echo "Making .venv from $(LOCK): a download of about 3 GB the first time"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' $(LOCK) > $(VENV)/uv.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --require-hashes $(LOCK)
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo $(KEY) > $(VENV)/made-from
+
+python:
+	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: '$(PYTHON)' is not Python 3.11 or newer with the modules venv and ensurepip. Install one" \
+			"(Debian keeps them in python3-venv) or name another: PYTHON=python3.12 make ..." >&2; exit 1; }

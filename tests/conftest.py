@@ -1,0 +1,123 @@
+"""What several test files share: a tiny data set in the canonical layout, and parameters that fit it."""
+
+import os
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ucc.config import Params, load_params
+from ucc.data.dataset import DatasetInfo
+from ucc.data.images import Image, write_png
+from ucc.data.manifest import Manifest, Sample
+
+# One thread: sums come out the same everywhere, and tests do not fight for cores. The variable is for child processes.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
+SUBSET_SIZES = {"labeled": 3, "unlabeled": 5, "val": 2}
+SIZE = (40, 48)
+# Every key that the tests below rely on, so that a new default in params.yaml changes none of them.
+TINY = (
+    "model.backbone=mobilenet_v3_large",
+    "model.weights=none",
+    "model.output_stride=16",
+    "model.head=separable",
+    "model.head_width=8",
+    "model.dropout=0.1",
+    "views.crop=[32,32]",
+    "views.flip_probability=0.5",
+    "views.scale_probability=0.5",
+    "views.scale_range=[0.5,2.0]",
+    "views.strong_operations=[1,3]",
+    "views.strong_strength=1.0",
+    "views.strong_per_head=true",
+    "views.photometric_first=false",
+    "method.name=ucc",
+    "method.unsup_weight=2.0",
+    "method.views=weak_strong",
+    "method.strong_batchnorm=joint",
+    "method.copy_paste.mode=dcscp",
+    "method.copy_paste.probability=0.5",
+    "method.copy_paste.ema_decay=0.999",
+    "method.uncertainty.rule=confident_teacher",
+    "method.uncertainty.normalize=weights",
+    "method.ohem.enabled=false",
+    "train.seed=0",
+    "train.steps=12",
+    "train.supervised_warmup=0",
+    "train.unsup_rampup=0",
+    "train.batch_labeled=2",
+    "train.batch_unlabeled=2",
+    "train.lr=0.02",
+    "train.head_lr_multiplier=1.0",
+    "train.momentum=0.9",
+    "train.weight_decay=5.0e-4",
+    "train.poly_power=0.9",
+    "train.log_every=1",
+    "train.val_every=4",
+    "train.checkpoint_every=2",
+    "train.workers=0",
+    "train.accelerator=cpu",
+    "train.precision=32-true",
+    "evaluate.sliding_window=false",
+)
+
+
+def draw_scene(rng: np.random.Generator) -> tuple[Image, Image]:
+    """A mask of three classes in blocks of 8 pixels, some of it unlabelled, and a noisy picture of it."""
+    blocks = rng.integers(0, len(COLORS), (SIZE[0] // 8, SIZE[1] // 8), dtype=np.uint8)
+    mask = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    noisy = np.array(COLORS)[mask] + rng.normal(0, 20, (*SIZE, 3))
+    mask[:2] = 255
+    return noisy.clip(0, 255).astype(np.uint8), mask
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the canonical layout. One mask of an unlabelled image is garbage, the others do not exist."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    DatasetInfo("tiny", ("red", "green", "blue"), COLORS).write(folder)
+    for sample in tiny_samples():
+        image, mask = draw_scene(rng)
+        write_png(folder / sample.image, image)
+        if sample.subset != "unlabeled":
+            write_png(folder / sample.mask, mask)
+    garbage = folder / "masks/train/unlabeled_0.png"
+    garbage.write_bytes(b"not a mask")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_manifest() -> Manifest:
+    """Three labelled, five unlabelled and two validation images of `tiny_dataset`."""
+    return Manifest(tiny_samples())
+
+
+@pytest.fixture(scope="session")
+def tiny_params() -> Callable[..., Params]:
+    """`tiny_params("train.steps=3", ...)`: parameters for a model and crops of toy size, with changes."""
+
+    @cache
+    def load(*changes: str) -> Params:
+        return load_params(REPOSITORY / "params.yaml", [*TINY, *changes])
+
+    return lambda *changes: deepcopy(load(*changes))
+
+
+def tiny_samples() -> list[Sample]:
+    """The rows of the manifest."""
+    samples = []
+    for subset, count in SUBSET_SIZES.items():
+        split = "val" if subset == "val" else "train"
+        for index in range(count):
+            stem = f"{split}/{subset}_{index}"
+            samples.append(Sample(stem, f"images/{stem}.png", f"masks/{stem}.png", subset))
+    return samples

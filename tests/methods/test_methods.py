@@ -1,0 +1,456 @@
+"""The contract of every training method, and UCC's step against a slow reference written from the equations."""
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ucc.config import METHODS, Params
+from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+from ucc.data.loader import StepBatches
+from ucc.data.manifest import Manifest
+from ucc.methods import build_method
+from ucc.methods.ucc import UCC
+from ucc.models import Segmenter
+
+LoadParams = Callable[..., Params]
+Array = NDArray[np.float64]
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams) -> Batch:
+    return StepBatches(tiny_dataset, tiny_manifest, tiny_params(), unlabeled=True)[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_finite_scalars_and_train_the_encoder_and_every_head(
+    name: str, batch: Batch, tiny_params: LoadParams
+) -> None:
+    method = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    losses = method(batch, 0)
+    assert losses.total.shape == ()
+    assert {"loss", "loss_sup"} <= losses.record.keys()
+    for value in losses.record.values():
+        assert value.shape == ()
+        assert torch.isfinite(value)
+        assert not value.requires_grad
+    assert losses.record["loss"] == losses.total
+    losses.total.backward()
+    for part in (method.segmenter.encoder, *method.segmenter.heads):
+        gradients = [parameter.grad for parameter in part.parameters()]
+        assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
+        assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_few_steps_lower_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    method = build_method(tiny_params(f"method.name={name}", "method.copy_paste.mode=none"), CLASSES)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.02, momentum=0.9)
+    course = []
+    for _ in range(8):
+        torch.manual_seed(0)
+        losses = method(batch, 0)
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        course.append(float(losses.record["loss_sup"]))
+    assert course[-1] < 0.8 * course[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_state_is_all_that_a_method_needs_to_go_on(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    first = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    first(batch, 0)
+    second = build_method(tiny_params(f"method.name={name}", "train.seed=1"), CLASSES)
+    second.load_state_dict(first.state_dict())
+    second_seed_aside = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    second_seed_aside.load_state_dict(second.state_dict())
+    records = []
+    for method in (first, second_seed_aside):
+        torch.manual_seed(0)
+        records.append(method(batch, 1).record)
+    assert records[0].keys() == records[1].keys()
+    assert all(torch.equal(records[0][key], records[1][key]) for key in records[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_methods_that_say_so_look_at_unlabeled_images(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    method = build_method(tiny_params(f"method.name={name}", "model.dropout=0"), CLASSES)
+    other = deepcopy(method)
+    assert batch.unlabeled is not None
+    changed = replace(batch, unlabeled=replace(batch.unlabeled, strong=255 - batch.unlabeled.strong))
+    same = torch.equal(method(batch, 0).total, other(changed, 0).total)
+    assert same is not method.uses_unlabeled
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_hard_example_mining_changes_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    ohem = ("method.ohem.enabled=true", "method.ohem.threshold=0", "method.ohem.min_kept=6250")
+    changes = (f"method.name={name}", "model.dropout=0")
+    plain = build_method(tiny_params(*changes), CLASSES)(batch, 0).record["loss_sup"]
+    mined = build_method(tiny_params(*changes, *ohem), CLASSES)(batch, 0).record["loss_sup"]
+    assert mined > 1.2 * plain  # 10 pixels an image, the hardest ones
+
+
+def build_ucc(params: Params) -> UCC:
+    return cast(UCC, build_method(params, CLASSES))
+
+
+def test_lambda_is_zero_in_the_warm_up_then_grows_linearly_to_its_full_value(tiny_params: LoadParams) -> None:
+    ucc = build_ucc(tiny_params("train.supervised_warmup=4", "train.unsup_rampup=3", "method.unsup_weight=2"))
+    assert [ucc.unsup_weight(step) for step in range(10)] == [0, 0, 0, 0, 0.5, 1.0, 1.5, 2, 2, 2]
+
+
+def test_without_warm_up_and_ramp_lambda_is_full_from_the_first_step(tiny_params: LoadParams) -> None:
+    assert build_ucc(tiny_params("method.unsup_weight=1.5")).unsup_weight(0) == 1.5
+
+
+def test_unlabeled_images_do_not_matter_in_the_warm_up(batch: Batch, tiny_params: LoadParams) -> None:
+    params = tiny_params("train.supervised_warmup=3", "model.dropout=0")
+    ucc, other = build_ucc(params), build_ucc(params)
+    assert "loss_unsup" not in (with_unlabeled := ucc(batch, 2)).record
+    assert torch.equal(with_unlabeled.total, other(replace(batch, unlabeled=None), 2).total)
+    assert "loss_unsup" in ucc(batch, 3).record
+
+
+def test_no_gradient_passes_through_the_pseudo_labels(batch: Batch, tiny_params: LoadParams) -> None:
+    assert batch.unlabeled is not None
+    weak = batch.unlabeled.weak.float().requires_grad_()
+    strong = batch.unlabeled.strong.float().requires_grad_()
+    unlabeled = replace(batch.unlabeled, weak=weak, strong=strong)
+    labeled = replace(batch.labeled, images=batch.labeled.images.float())
+    build_ucc(tiny_params())(Batch(labeled, unlabeled), 0).total.backward()
+    assert weak.grad is None
+    assert strong.grad is not None
+    assert strong.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("mode", ["joint", "separate", "untracked"])
+def test_each_way_to_normalize_strong_views_trains(mode: str, batch: Batch, tiny_params: LoadParams) -> None:
+    losses = build_ucc(tiny_params(f"method.strong_batchnorm={mode}"))(batch, 0)
+    losses.total.backward()
+    assert all(torch.isfinite(value) for value in losses.record.values())
+    assert float(losses.record["loss_unsup"]) > 0
+
+
+def running_statistics(method: UCC) -> list[Tensor]:
+    names = ("running_mean", "running_var")
+    return [buffer for name, buffer in method.named_buffers() if name.endswith(names)]
+
+
+def test_untracked_strong_views_leave_no_trace_in_the_running_statistics(batch: Batch, tiny_params: LoadParams) -> None:
+    assert batch.unlabeled is not None
+    changes = ("method.copy_paste.mode=none", "model.dropout=0")
+    by_mode = {}
+    for mode in ("joint", "separate", "untracked"):
+        method = build_ucc(tiny_params(f"method.strong_batchnorm={mode}", *changes))
+        method(batch, 0)
+        by_mode[mode] = running_statistics(method)
+    clean = build_ucc(tiny_params(*changes))
+    with torch.no_grad():
+        clean.segmenter(batch.unlabeled.weak)
+        clean.segmenter(batch.labeled.images)
+    expected = running_statistics(clean)
+    assert all(torch.equal(one, other) for one, other in zip(by_mode["untracked"], expected, strict=True))
+    for mode in ("joint", "separate"):
+        assert not any(torch.equal(one, other) for one, other in zip(by_mode[mode], expected, strict=True))
+
+
+def test_untracked_statistics_are_tracked_again_afterwards(batch: Batch, tiny_params: LoadParams) -> None:
+    method = build_ucc(tiny_params("method.strong_batchnorm=untracked"))
+    method(batch, 0)
+    before = [value.clone() for value in running_statistics(method)]
+    method.segmenter(batch.labeled.images)
+    assert not any(torch.equal(one, other) for one, other in zip(before, running_statistics(method), strict=True))
+
+
+# ---- One step of UCC against a slow reference. The stub's heads look at each pixel by itself, without BatchNorm. ----
+
+
+class PixelHeads(nn.Module):
+    """Two linear heads on the colour of each pixel; notes the images that are encoded, call by call."""
+
+    num_classes = CLASSES
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(0)
+        self.heads = nn.ModuleList(nn.Conv2d(3, CLASSES, 1) for _ in range(2))
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=random)
+        self.encoded: list[Tensor] = []
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self.encoded.append(images)
+        features = images.float() / 100 - 1
+        return features, features
+
+    def decode(self, head: int, features: tuple[Tensor, Tensor], size: tuple[int, int]) -> Tensor:  # noqa: ARG002
+        logits: Tensor = self.heads[head](features[0])
+        return logits
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = self.encode(images)
+        return [self.decode(head, features, (0, 0)) for head in range(2)]
+
+    def scores(self, images: Tensor) -> list[Array]:
+        """Logits (B, C, H, W) of both heads, for the reference."""
+        with torch.no_grad():
+            return [self.heads[h](images.float() / 100 - 1).double().numpy() for h in range(2)]
+
+
+def random_batch(strong_views: int) -> Batch:
+    """Labelled colours are even numbers and unlabelled ones odd, so that pasted pixels can be told apart."""
+    rng = np.random.default_rng(5)
+
+    def colors(*shape: int, odd: int) -> Tensor:
+        return torch.from_numpy(2 * rng.integers(0, 128, shape, dtype=np.uint8) + np.uint8(odd))
+
+    masks = rng.choice([0, 1, 2, 255], (3, 8, 6))
+    weak_valid = torch.from_numpy(rng.random((2, 8, 6)) < 0.8)
+    weak_valid[1, :, :3] = False
+    strong_valid = torch.from_numpy(rng.random((strong_views, 2, 8, 6)) < 0.8) & weak_valid
+    return Batch(
+        LabeledBatch(torch.arange(3), colors(3, 3, 8, 6, odd=0), torch.from_numpy(masks)),
+        UnlabeledBatch(
+            torch.arange(2),
+            colors(2, 3, 8, 6, odd=1),
+            weak_valid,
+            colors(strong_views, 2, 3, 8, 6, odd=1),
+            strong_valid,
+        ),
+    )
+
+
+def softmax(scores: Array) -> Array:
+    exponentials = np.exp(scores - scores.max())
+    return np.asarray(exponentials / exponentials.sum())
+
+
+def slow_supervised(scores: Iterable[Array], masks: NDArray[np.int64]) -> float:
+    """Eq. 1: for each head the mean cross-entropy over labelled pixels."""
+    total = 0.0
+    for head in scores:
+        losses = [
+            -np.log(softmax(head[b, :, y, x])[masks[b, y, x]])
+            for b, y, x in np.ndindex(masks.shape)
+            if masks[b, y, x] != 255
+        ]
+        total += float(np.mean(losses))
+    return total
+
+
+def slow_weight(own: float, peer: float, rule: str) -> float:
+    """Eqs. 9-10 by decisions A and B, or as printed."""
+    if rule == "none":
+        return 1.0
+    if rule == "confident_teacher":
+        return own if own >= peer else 0.0
+    return own if own <= peer else 0.0
+
+
+def slow_unsupervised(
+    weak: list[Array],
+    strong: list[Array],
+    weak_valid: NDArray[np.bool_],
+    strong_valid: list[NDArray[np.bool_]],
+    pasted: NDArray[np.int64],
+    rule: str,
+    normalize: str,
+) -> float:
+    """Eqs. 2, 3, 7-12, pixel by pixel; `pasted` holds the pasted class or -1."""
+    images, _, height, width = weak[0].shape
+    total = 0.0
+    for teacher, student in ((0, 1), (1, 0)):
+        for b in range(images):
+            weighted, weights, pixels = 0.0, 0.0, 0
+            for y, x in np.ndindex(height, width):
+                own, peer = softmax(weak[teacher][b, :, y, x]), softmax(weak[student][b, :, y, x])
+                label, u = int(own.argmax()), slow_weight(own.max(), peer.max(), rule)
+                if pasted[b, y, x] >= 0:
+                    label, u = int(pasted[b, y, x]), 1.0
+                elif not (weak_valid[b, y, x] and strong_valid[student][b, y, x]):
+                    continue
+                weighted += u * -np.log(softmax(strong[student][b, :, y, x])[label])
+                weights += u
+                pixels += 1
+            over = weights if normalize == "weights" else pixels
+            total += weighted / over / images if over else 0.0
+    return total
+
+
+def stubbed(params: Params) -> tuple[UCC, PixelHeads]:
+    stub = PixelHeads()
+    return UCC(cast(Segmenter, stub), params.method, params.train), stub
+
+
+@pytest.mark.parametrize("strong_views", [1, 2])
+@pytest.mark.parametrize("normalize", ["weights", "pixels"])
+@pytest.mark.parametrize("rule", ["none", "confident_teacher", "as_printed"])
+@pytest.mark.parametrize("batchnorm", ["joint", "separate"])
+def test_a_step_is_what_the_equations_say(
+    rule: str, normalize: str, strong_views: int, batchnorm: str, tiny_params: LoadParams
+) -> None:
+    params = tiny_params(
+        "method.copy_paste.mode=none",
+        f"method.uncertainty.rule={rule}",
+        f"method.uncertainty.normalize={normalize}",
+        f"method.strong_batchnorm={batchnorm}",
+    )
+    ucc, stub = stubbed(params)
+    batch = random_batch(strong_views)
+    losses = ucc(batch, 0)
+    assert batch.unlabeled is not None
+    loss_sup = slow_supervised(stub.scores(batch.labeled.images), batch.labeled.masks.numpy())
+    loss_unsup = slow_unsupervised(
+        stub.scores(batch.unlabeled.weak),
+        [stub.scores(batch.unlabeled.strong[head % strong_views])[head] for head in range(2)],
+        batch.unlabeled.weak_valid.numpy(),
+        [batch.unlabeled.strong_valid[head % strong_views].numpy() for head in range(2)],
+        np.full((2, 8, 6), -1),
+        rule,
+        normalize,
+    )
+    assert float(losses.record["loss_sup"]) == pytest.approx(loss_sup, rel=1e-5)
+    assert float(losses.record["loss_unsup"]) == pytest.approx(loss_unsup, rel=1e-5)
+    assert float(losses.total) == pytest.approx(loss_sup + 2.0 * loss_unsup, rel=1e-5)
+
+
+def test_an_image_that_is_all_padding_teaches_nothing_and_breaks_nothing(tiny_params: LoadParams) -> None:
+    ucc, _ = stubbed(tiny_params("method.copy_paste.mode=none"))
+    batch = random_batch(2)
+    assert batch.unlabeled is not None
+    nothing = torch.zeros_like(batch.unlabeled.weak_valid)
+    unlabeled = replace(batch.unlabeled, weak_valid=nothing, strong_valid=torch.stack([nothing, nothing]))
+    losses = ucc(replace(batch, unlabeled=unlabeled), 0)
+    losses.total.backward()
+    assert float(losses.record["loss_unsup"]) == 0
+    assert all(torch.isfinite(parameter.grad).all() for parameter in ucc.parameters() if parameter.grad is not None)
+
+
+def find_pasted(views: Tensor, originals: Tensor, labeled: LabeledBatch) -> NDArray[np.int64]:
+    """The class of pasted pixels (even colours), -1 elsewhere; checks that they are one class of one labelled image."""
+    pasted = (views % 2 == 0).all(dim=1)
+    kept = ~pasted.unsqueeze(1).expand_as(views)
+    assert torch.equal(views[kept], originals[kept])
+    found = np.full(pasted.shape, -1)
+    for index, where in enumerate(pasted):
+        if not where.any():
+            continue
+        fits = [
+            (donor, category)
+            for donor in range(len(labeled.images))
+            for category in range(CLASSES)
+            if torch.equal(where, labeled.masks[donor] == category)
+            and torch.equal(views[index][:, where], labeled.images[donor][:, where])
+        ]
+        assert len(fits) == 1
+        found[index][where.numpy()] = fits[0][1]
+    return found
+
+
+def test_pastes_land_in_all_strong_views_and_count_fully_for_both_heads(tiny_params: LoadParams) -> None:
+    params = tiny_params("method.copy_paste.probability=1")
+    batch = random_batch(2)
+    unlabeled = batch.unlabeled
+    assert unlabeled is not None
+    for step in range(3):
+        ucc, stub = stubbed(params)
+        losses = ucc(batch, step)
+        weak, together = stub.encoded
+        assert torch.equal(weak, unlabeled.weak)
+        views = together[3:].unflatten(0, (2, 2))
+        pasted = [find_pasted(views[v], unlabeled.strong[v], batch.labeled) for v in range(2)]
+        np.testing.assert_array_equal(pasted[0], pasted[1])
+        assert all((image >= 0).any() for image in pasted[0])
+        expected = slow_unsupervised(
+            stub.scores(unlabeled.weak),
+            [stub.scores(views[head])[head] for head in range(2)],
+            unlabeled.weak_valid.numpy(),
+            [unlabeled.strong_valid[head].numpy() for head in range(2)],
+            pasted[0],
+            "confident_teacher",
+            "weights",
+        )
+        assert float(losses.record["loss_unsup"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pastes_land_in_labeled_images_and_in_their_labels(tiny_params: LoadParams) -> None:
+    batch = random_batch(2)
+    ucc, stub = stubbed(tiny_params("method.copy_paste.probability=1"))
+    losses = ucc(batch, 0)
+    images, masks = stub.encoded[1][:3], batch.labeled.masks.clone()
+    assert not torch.equal(images, batch.labeled.images)
+    for index in range(3):
+        changed = (images[index] != batch.labeled.images[index]).any(dim=0)
+        fits = [
+            category
+            for donor in range(3)
+            for category in range(CLASSES)
+            if donor != index
+            and torch.equal(
+                torch.where(
+                    batch.labeled.masks[donor] == category, batch.labeled.images[donor], batch.labeled.images[index]
+                ),
+                images[index],
+            )
+        ]
+        assert len(fits) == 1
+        masks[index][changed] = fits[0]
+    expected = slow_supervised(stub.scores(images), masks.numpy())
+    assert float(losses.record["loss_sup"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mode", "crosses"), [("none", False), ("cp", False), ("dcp", False), ("cscp", True), ("dcscp", True)]
+)
+def test_table_5_says_which_images_are_pasted_into(mode: str, crosses: bool, tiny_params: LoadParams) -> None:
+    batch = random_batch(2)
+    assert batch.unlabeled is not None
+    ucc, stub = stubbed(tiny_params(f"method.copy_paste.mode={mode}", "method.copy_paste.probability=1"))
+    ucc(batch, 0)
+    together = stub.encoded[1]
+    assert torch.equal(together[:3], batch.labeled.images) is (mode == "none")
+    assert torch.equal(together[3:], batch.unlabeled.strong.flatten(0, 1)) is not crosses
+
+
+@pytest.mark.parametrize(("mode", "dynamic"), [("cp", False), ("cscp", False), ("dcp", True), ("dcscp", True)])
+def test_table_5_says_whether_confidence_chooses_the_category(
+    mode: str, dynamic: bool, tiny_params: LoadParams
+) -> None:
+    batch = random_batch(2)
+    pasted = []
+    for confidence in ([1.0, 1.0, 0.0], [0.0, 1.0, 1.0]):
+        drawn = []
+        for step in range(12):
+            ucc, stub = stubbed(tiny_params(f"method.copy_paste.mode={mode}", "method.copy_paste.probability=1"))
+            ucc.confidence.value.copy_(torch.tensor(confidence))
+            ucc(batch, step)
+            drawn.append(stub.encoded[1][:3])
+        pasted.append(torch.stack(drawn))
+    assert torch.equal(pasted[0], pasted[1]) is not dynamic
+
+
+def test_class_confidences_follow_the_labeled_pixels(tiny_params: LoadParams) -> None:
+    batch = random_batch(2)
+    ucc, stub = stubbed(tiny_params("method.copy_paste.mode=none", "method.copy_paste.ema_decay=0.9"))
+    ucc(batch, 0)
+    masks = batch.labeled.masks.numpy()
+    heads = stub.scores(batch.labeled.images)
+    for category in range(CLASSES):
+        seen = [
+            softmax(head[b, :, y, x])[category]
+            for head in heads
+            for b, y, x in np.ndindex(masks.shape)
+            if masks[b, y, x] == category
+        ]
+        expected = 0.9 / CLASSES + 0.1 * np.mean(seen)
+        assert float(ucc.confidence.value[category]) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,239 @@
+"""The promises of the pipeline as a whole: one tiny `dvc repro` in a clone of its own, and what DVC does with it."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import yaml
+
+from ucc import paths
+
+ROOT = Path(__file__).parents[1]
+TINY: dict[str, dict[str, Any]] = {
+    "dataset": {
+        "name": "streets",
+        "root": None,
+        "streets": {"train_images": 16, "val_images": 3, "height": 64, "width": 128, "seed": 0},
+    },
+    "partition": {"ratio": "1/4", "seed": 0, "labeled_ids": None, "unlabeled_ids": None},
+    "model": {"backbone": "mobilenet_v3_large", "weights": "none", "head": "separable", "head_width": 8},
+    "views": {"crop": [64, 64]},
+    "method": {"name": "ucc"},
+    "train": {
+        "steps": 3,
+        "supervised_warmup": 1,
+        "unsup_rampup": 1,
+        "batch_labeled": 2,
+        "batch_unlabeled": 2,
+        "log_every": 1,
+        "val_every": 2,
+        "checkpoint_every": 2,
+        "workers": 0,
+        "accelerator": "cpu",
+    },
+    "evaluate": {"checkpoint": "final", "sliding_window": False, "panels": 2},
+    "export": {"parity_images": 1},
+}
+RESULTS = [place for name, place in vars(paths).items() if name.isupper() and place not in (paths.RAW, paths.RUNS)]
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the working tree as a git repository of its own."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the clone; its standard output and error come back as one text."""
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def succeed(self, *command: str) -> str:
+        """Run a command that must exit with 0; return what it wrote."""
+        done = self.run(*command)
+        assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}"
+        return done.stdout
+
+    def commit(self) -> None:
+        """Commit everything that git does not ignore."""
+        self.succeed("git", "add", "--all")
+        self.succeed("git", "commit", "--quiet", "--message", "state")
+
+    def restore(self) -> None:
+        """Go back to the last commit and its results, which a stage that failed has deleted."""
+        self.succeed("git", "checkout", "--quiet", "--", ".")
+        self.succeed("dvc", "checkout", "--quiet")
+
+    def edit_params(self, old: str, new: str) -> None:
+        """Replace a piece of params.yaml."""
+        path = self.root / "params.yaml"
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The project after `dvc repro` with the smallest sensible parameters, everything committed."""
+    base = tmp_path_factory.mktemp("pipeline")
+    root = base / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    (root / "dvc.lock").unlink(missing_ok=True)
+    for place in RESULTS:
+        (root / place).unlink(missing_ok=True)
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in TINY.items():
+        params[section] |= values
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    # A git and a DVC that know nothing of this user; the clone's own source before the installed package.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_"))} | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "src",
+        "HOME": str(base / "home"),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(base / "site"),
+        **{
+            f"GIT_{role}_{field}": "tester@example.org"
+            for role in ("AUTHOR", "COMMITTER")
+            for field in ("NAME", "EMAIL")
+        },
+    }
+    project = Clone(root, environment)
+    project.succeed("git", "init", "--quiet")
+    project.commit()
+    project.succeed("dvc", "repro")
+    project.commit()
+    return project
+
+
+def test_repro_leaves_every_result_that_dvc_yaml_promises(clone: Clone) -> None:
+    assert [place.as_posix() for place in RESULTS if not (clone.root / place).exists()] == []
+
+
+def test_git_holds_the_small_results_and_dvc_the_large_ones(clone: Clone) -> None:
+    tracked = set(clone.succeed("git", "ls-files").splitlines())
+    small = {paths.METRICS, paths.PER_CLASS, paths.CONFUSION, paths.HISTORY, paths.TRAIN_METRICS, paths.PARITY}
+    assert {place.as_posix() for place in small} <= tracked
+    assert "dvc.lock" in tracked
+    assert not any(name.endswith((".pt", ".onnx")) or name.startswith("data/dataset") for name in tracked)
+
+
+def test_every_metric_says_on_which_partition_it_was_measured(clone: Clone) -> None:
+    partition = json.loads((clone.root / paths.PARTITION).read_text(encoding="utf-8"))
+    evaluation = json.loads((clone.root / paths.METRICS).read_text(encoding="utf-8"))
+    training = json.loads((clone.root / paths.TRAIN_METRICS).read_text(encoding="utf-8"))
+    assert evaluation["manifest"] == training["manifest"]
+    assert evaluation["manifest"] in partition.values()
+    assert evaluation["step"] == training["step"] == TINY["train"]["steps"]
+    assert 0 <= evaluation["miou"] <= 100
+
+
+def test_history_has_a_row_a_step_and_val_figures_where_there_was_a_validation(clone: Clone) -> None:
+    with (clone.root / paths.HISTORY).open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert [bool(row["val_miou_head_1"]) for row in rows] == [False, True, True]
+    assert all(float(row["loss"]) > 0 for row in rows)
+
+
+def test_panels_are_pictures(clone: Clone) -> None:
+    pictures = sorted((clone.root / paths.PANELS).glob("*.png"))
+    assert len(pictures) >= 2
+    for picture in pictures:
+        image = cv2.imread(str(picture))
+        assert image is not None
+        assert image.std() > 0
+
+
+def test_the_onnx_file_segments_a_picture_without_the_project(clone: Clone, tmp_path: Path) -> None:
+    picture = next((clone.root / paths.DATASET / "images/val").iterdir())
+    model = clone.root / paths.SEGMENTER
+    alone = Clone(tmp_path, {**clone.environment, "PYTHONPATH": str(clone.root / "src")})
+    alone.succeed("python", "-m", "ucc.segmenter", str(model), str(picture), "--out", "out")
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == 3
+    shapes = {cv2.imread(str(path)).shape[:2] for path in written}
+    assert shapes == {(64, 128)}
+
+
+def test_a_second_repro_does_nothing(clone: Clone) -> None:
+    before = {place: (clone.root / place).stat().st_mtime_ns for place in RESULTS}
+    assert "up to date" in clone.succeed("dvc", "repro")
+    assert {place: (clone.root / place).stat().st_mtime_ns for place in RESULTS} == before
+    assert clone.succeed("git", "status", "--porcelain") == ""
+
+
+def test_plots_open_without_a_network(clone: Clone) -> None:
+    clone.succeed("dvc", "plots", "show")
+    page = (clone.root / "dvc_plots/index.html").read_text(encoding="utf-8")
+    for title in ("Losses", "Mean IoU", "IoU by class", "share that was predicted"):
+        assert title in page
+    assert "<img src=" in page
+    assert "<script src=" not in page
+    assert "val_miou_head_1" in page
+
+
+def test_a_misspelt_key_stops_the_pipeline_with_its_name(clone: Clone) -> None:
+    clone.edit_params("labeled_ids:", "labelled_ids:")
+    done = clone.run("dvc", "repro")
+    clone.restore()
+    assert done.returncode != 0
+    assert "unknown key partition.labelled_ids; did you mean partition.labeled_ids?" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_failed_validation_stops_the_pipeline_before_training(clone: Clone) -> None:
+    clone.edit_params("min_labeled_images: 2", "min_labeled_images: 15")
+    done = clone.run("dvc", "repro")
+    clone.restore()
+    assert done.returncode != 0
+    assert "Running stage 'validate'" in done.stdout
+    assert "Running stage 'train'" not in done.stdout
+
+
+def test_an_experiment_with_another_seed_is_run_listed_and_compared(clone: Clone) -> None:
+    clone.succeed("dvc", "exp", "run", "--name", "other-seed", "--set-param", "train.seed=1", "train")
+    assert yaml.safe_load((clone.root / "params.yaml").read_text(encoding="utf-8"))["train"]["seed"] == 1
+    table = clone.succeed("dvc", "exp", "show", "--csv")
+    assert "other-seed" in table
+    assert "miou" in table.splitlines()[0]
+    changes = json.loads(clone.succeed("dvc", "metrics", "diff", "--json"))
+    assert paths.TRAIN_METRICS.as_posix() in changes
+    assert changes[paths.TRAIN_METRICS.as_posix()]["loss"]["diff"] != 0
+
+
+def test_a_fresh_clone_shows_what_was_measured(clone: Clone, tmp_path: Path) -> None:
+    clone.succeed("git", "clone", "--quiet", str(clone.root), str(tmp_path / "fresh"))
+    fresh = Clone(tmp_path / "fresh", clone.environment)
+    assert "miou" in fresh.succeed("dvc", "exp", "show", "--csv")
+    assert "miou" in fresh.succeed("dvc", "metrics", "show")

@@ -1,0 +1,230 @@
+"""The promises that hold between files: locks, presets, dvc.yaml, the direction of imports."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ucc import paths
+from ucc.config import load_params
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+STAGES = tuple(DVC["stages"])
+# What no result depends on: how parameters are read and checked, how errors, progress and files are written.
+PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.paths", "ucc.progress", "ucc.stage"}
+
+
+def normalized(requirement: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0]).lower()
+
+
+def module_file(module: str) -> Path | None:
+    path = SOURCE / Path(*module.split("."))
+    return next((f for f in (path.with_suffix(".py"), path / "__init__.py") if f.is_file()), None)
+
+
+@cache
+def imported_modules(file: Path) -> frozenset[str]:
+    """Every module that a file names in an import, wherever the import stands."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            module = str(node.module)
+            for alias in node.names:
+                submodule = f"{module}.{alias.name}"
+                found.add(submodule if module_file(submodule) else module)
+    return frozenset(found)
+
+
+@cache
+def reached_from(file: Path) -> frozenset[str]:
+    """Modules of ucc on which the result of `file` depends, directly or through others."""
+    reached: set[str] = set()
+    pending = [file]
+    while pending:
+        for module in imported_modules(pending.pop()):
+            source = module_file(module)
+            if source and module not in reached | PLUMBING:
+                reached.add(module)
+                pending.append(source)
+    return frozenset(reached)
+
+
+def outputs(stage: str) -> dict[str, dict[str, Any]]:
+    """Outputs of a stage of dvc.yaml with their options, whatever their kind."""
+    entries = [e for kind in ("outs", "metrics", "plots") for e in DVC["stages"][stage].get(kind, [])]
+    return dict(next(iter(e.items())) if isinstance(e, dict) else (e, {}) for e in entries)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda p: p.name)
+def test_every_locked_package_is_pinned_and_hashed_and_no_lock_names_an_index(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|file:|^-|--(?!hash=sha256:[0-9a-f]{64})", text, re.MULTILINE)
+    for entry in re.split(r"\n(?=\S)", text):
+        assert re.match(r"[A-Za-z0-9_.-]+==[^\s\\]+", entry), entry
+        assert "--hash=sha256:" in entry, entry
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("serve.txt", ()), ("train.txt", ("train",)), ("dev.txt", ("train", "dev"))]
+)
+def test_each_lock_holds_what_pyproject_asks_for(lock: str, extras: tuple[str, ...]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(r for e in extras for r in project["optional-dependencies"][e])]
+    locked = re.findall(r"^([A-Za-z0-9_.-]+)==", (ROOT / "requirements" / lock).read_text(), re.MULTILINE)
+    assert {normalized(r) for r in asked} <= {normalized(name) for name in locked}
+
+
+def test_the_locks_agree_on_versions() -> None:
+    pins: dict[str, set[str]] = {}
+    for lock in LOCKS:
+        for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==([^\s\\]+)", lock.read_text(), re.MULTILINE):
+            pins.setdefault(name, set()).add(version)
+    dev = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s\\]+)", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE))
+    assert {name: found for name, found in pins.items() if len(found) > 1 and name not in dev} == {}
+
+
+def test_there_are_presets() -> None:
+    assert PRESETS
+
+
+@pytest.mark.parametrize("preset", [ROOT / "params.yaml", *PRESETS], ids=lambda p: p.name)
+def test_params_and_presets_name_every_key_and_load(preset: Path) -> None:
+    load_params(preset)
+
+
+def test_dvc_yaml_names_the_places_where_the_library_writes() -> None:
+    declared = {path for stage in STAGES for path in outputs(stage)}
+    left_out = {paths.RAW, paths.RUNS}  # downloads and checkpoints outlive a stage, so they are no outputs
+    places = {v for k, v in vars(paths).items() if k.isupper()} - left_out
+    assert declared == {place.as_posix() for place in places}
+
+
+def test_dvc_yaml_has_one_stage_for_each_script() -> None:
+    assert set(STAGES) == {script.stem for script in (ROOT / "pipeline").glob("*.py")}
+    for stage in STAGES:
+        assert DVC["stages"][stage]["cmd"] == f"python pipeline/{stage}.py"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_depends_on_the_modules_it_imports_and_on_no_others(stage: str) -> None:
+    script = ROOT / "pipeline" / f"{stage}.py"
+    needed = {script, *filter(None, map(module_file, reached_from(script)))}
+    declared = {ROOT / d for d in DVC["stages"][stage]["deps"] if d.startswith(("src/", "pipeline/"))}
+    missing = {file for file in needed if declared.isdisjoint({file, *file.parents})}
+    idle = {d for d in declared if not any(d in {file, *file.parents} for file in needed)}
+    assert (missing, idle) == (set(), set())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_depends_on_the_parameters_its_script_reads(stage: str) -> None:
+    declared = DVC["stages"][stage]["params"]
+    for key in declared:
+        value: Any = PARAMS
+        for part in key.split("."):
+            assert part in value, f"{stage}: params.yaml has no {key}"
+            value = value[part]
+    source = (ROOT / "pipeline" / f"{stage}.py").read_text(encoding="utf-8")
+    for key in re.findall(r"\bparams\.([a-z_.]+)", source.replace("params.yaml", "")):
+        assert any(key == d or key.startswith(f"{d}.") for d in declared), f"{stage} reads {key}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_depends_on_the_data_that_its_script_names(stage: str) -> None:
+    source = (ROOT / "pipeline" / f"{stage}.py").read_text(encoding="utf-8")
+    named = {
+        place.as_posix()
+        for name, place in vars(paths).items()
+        if name.isupper() and place not in (paths.RAW, paths.RUNS) and re.search(rf"\b{name}\b", source)
+    }
+    assert named <= {*DVC["stages"][stage]["deps"], *outputs(stage)}
+
+
+def test_a_failed_validation_keeps_training_from_starting() -> None:
+    assert paths.VALIDATION_JSON.as_posix() in DVC["stages"]["train"]["deps"]
+
+
+def test_small_results_are_kept_by_git_and_all_others_by_dvc() -> None:
+    in_git = {path for stage in STAGES for path, options in outputs(stage).items() if options.get("cache") is False}
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *sorted(path for stage in STAGES for path in outputs(stage))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    assert set(ignored) == {path for stage in STAGES for path in outputs(stage)} - in_git
+    assert in_git >= {paths.METRICS.as_posix(), paths.HISTORY.as_posix(), paths.TRAIN_METRICS.as_posix()}
+
+
+def test_the_exported_segmenter_is_registered() -> None:
+    artifact = DVC["artifacts"]["segmenter"]
+    assert artifact["path"] == paths.SEGMENTER.as_posix()
+    assert artifact["type"] == "model"
+    assert artifact["labels"]
+
+
+# Module (or package) -> what nothing in it may reach, itself or through others.
+FORBIDDEN = {
+    "ucc.data": ("ucc.models", "ucc.methods", "ucc.losses", "ucc.training", "ucc.evaluation", "ucc.export"),
+    "ucc.models": ("ucc.methods", "ucc.training", "ucc.evaluation", "ucc.export"),
+    "ucc.losses": ("ucc.models", "ucc.methods", "ucc.training"),
+    "ucc.copy_paste": ("ucc.models", "ucc.methods", "ucc.training"),
+    "ucc.uncertainty": ("ucc.models", "ucc.methods", "ucc.training"),
+    "ucc.metrics": ("ucc.models", "ucc.methods", "ucc.training"),
+    "ucc.methods": ("ucc.training", "ucc.evaluation", "ucc.export"),
+    "ucc.segmenter": tuple(
+        f"ucc.{name}" for name in ("data", "models", "methods", "losses", "metrics", "training", "config", "inference")
+    ),
+}
+
+
+@pytest.mark.parametrize("part", FORBIDDEN)
+def test_imports_point_one_way(part: str) -> None:
+    file = module_file(part)
+    assert file is not None, f"{part} does not exist"
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    for source in files:
+        for module in imported_modules(source) | reached_from(source):
+            broken = [f for f in FORBIDDEN[part] if module == f or module.startswith(f"{f}.")]
+            assert not broken, f"{source.relative_to(ROOT)} reaches {module}"
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("ucc", ("numpy", "torch", "cv2", "hydra", "pandas", "onnxruntime")),
+        ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
+        ("ucc.config", ("torch", "albumentations", "great_expectations")),
+        ("ucc.data.manifest", ("torch", "albumentations", "great_expectations")),
+    ],
+)
+def test_importing_a_light_module_loads_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_page_of_plots_needs_no_network() -> None:
+    page = (ROOT / ".dvc/plots/offline.html").read_text(encoding="utf-8")
+    assert "html_template = plots/offline.html" in (ROOT / ".dvc/config").read_text(encoding="utf-8")
+    assert "{plot_divs}" in page
+    assert "{scripts}" not in page  # where DVC would put the addresses of its scripts
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert page.count("<script>") == 3
+    assert not re.search(r"<(script|link|img)[^>]", markup)

@@ -1,0 +1,155 @@
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import torch
+
+from ucc.config import Params
+from ucc.data.dataset import DatasetInfo
+from ucc.errors import UserError
+from ucc.runs import code_version, fingerprint, load_checkpoint, locked, save_checkpoint
+
+LoadParams = Callable[..., Params]
+INFO = DatasetInfo("toy", ("road", "car"), ((0, 0, 0), (255, 0, 0)), {"seed": 1})
+START = "00112233"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "train.lr=0.03",
+        "train.seed=1",
+        "train.steps=13",
+        "train.val_every=6",
+        "train.precision=bf16-mixed",
+        "model.dropout=0.2",
+        "views.crop=[48,32]",
+        "method.name=supervised",
+        "method.uncertainty.rule=as_printed",
+    ],
+)
+def test_what_changes_the_result_makes_another_run(change: str, tiny_params: LoadParams) -> None:
+    assert fingerprint(tiny_params(change), START, INFO) != fingerprint(tiny_params(), START, INFO)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["train.workers=3", "train.checkpoint_every=7", "evaluate.panels=1", "export.opset=19", "partition.seed=9"],
+)
+def test_what_cannot_change_the_result_stays_in_the_run(change: str, tiny_params: LoadParams) -> None:
+    assert fingerprint(tiny_params(change), START, INFO) == fingerprint(tiny_params(), START, INFO)
+
+
+def test_other_samples_classes_or_origins_make_another_run(tiny_params: LoadParams) -> None:
+    params = tiny_params()
+    own = fingerprint(params, START, INFO)
+    others = [
+        fingerprint(params, "another", INFO),
+        fingerprint(params, START, replace(INFO, classes=("car", "road"))),
+        fingerprint(params, START, replace(INFO, provenance={"seed": 2})),
+        fingerprint(params, START, replace(INFO, provenance={"drawn on": date(2024, 5, 1)})),  # as YAML reads it
+    ]
+    assert len({own, *others}) == 5
+
+
+def test_start_weights_count_by_their_content(tmp_path: Path, tiny_params: LoadParams) -> None:
+    for name, content in (("a.pth", b"1"), ("same.pth", b"1"), ("b.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+    a, same, b = (
+        fingerprint(tiny_params(f"model.weights={tmp_path / name}"), START, INFO)
+        for name in ("a.pth", "same.pth", "b.pth")
+    )
+    assert a == same != b
+
+
+def test_missing_start_weights_are_named(tmp_path: Path, tiny_params: LoadParams) -> None:
+    with pytest.raises(UserError, match=r"model\.weights = .*gone\.pth: no such file"):
+        fingerprint(tiny_params(f"model.weights={tmp_path / 'gone.pth'}"), START, INFO)
+
+
+def test_other_code_of_the_method_makes_another_run(
+    tmp_path: Path, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, version = fingerprint(tiny_params(), START, INFO), code_version()
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods/ucc.py").write_text("changed")
+    monkeypatch.setattr("ucc.runs._PACKAGE", tmp_path)
+    assert code_version() != version
+    assert fingerprint(tiny_params(), START, INFO) != own
+
+
+def test_every_file_that_is_named_as_code_exists() -> None:
+    from ucc import runs
+
+    assert [pattern for pattern in runs._CODE if not list(runs._PACKAGE.glob(pattern))] == []
+
+
+def hold(folder: Path, ready: Connection) -> None:
+    with locked(folder):
+        ready.send("held")
+        ready.recv()
+
+
+def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    here, there = context.Pipe()
+    first = context.Process(target=hold, args=(tmp_path / "run", there))
+    first.start()
+    assert here.recv() == "held"
+    try:
+        with (
+            pytest.raises(UserError, match=f"run: process {first.pid} is training this very run"),
+            locked(tmp_path / "run"),
+        ):
+            pass
+        with locked(tmp_path / "another run"):
+            pass
+    finally:
+        first.kill()
+        first.join()
+    with locked(tmp_path / "run"):
+        pass
+
+
+def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        _ = 1 / 0
+    with locked(tmp_path):
+        pass
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a/checkpoint.pt", {"step": 3, "weights": torch.arange(4.0)})
+    state = load_checkpoint(tmp_path / "a/checkpoint.pt")
+    assert state is not None
+    assert state["step"] == 3
+    assert torch.equal(state["weights"], torch.arange(4.0))
+
+
+def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path / "checkpoint.pt") is None
+
+
+def test_an_interrupted_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 2})
+
+    def half(state: object, target: Path) -> None:  # noqa: ARG001
+        target.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(path, {"step": 4})
+    assert load_checkpoint(path) == {"step": 2}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"checkpoint\.pt: the checkpoint is damaged .* Delete it to train anew"):
+        load_checkpoint(tmp_path / "checkpoint.pt")

@@ -1,0 +1,294 @@
+"""Training as a user meets it: killed, started again, watched, and told that something is wrong."""
+
+import csv
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ucc.config import Params
+from ucc.data.dataset import DatasetInfo
+from ucc.data.loader import StepBatches
+from ucc.data.manifest import Manifest
+from ucc.errors import UserError
+from ucc.models.store import load_segmenter
+from ucc.runs import fingerprint, locked
+from ucc.training import TrainingPaths, parameter_groups, set_learning_rate, train
+
+LoadParams = Callable[..., Params]
+STEPS = 12
+# Processes start from a server that has the libraries loaded: a start costs no import.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["ucc.training"])
+
+
+def places(folder: Path, dataset: Path, manifest: Manifest) -> TrainingPaths:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.write(folder / "manifest.csv")
+    return TrainingPaths(
+        dataset=dataset,
+        manifest=folder / "manifest.csv",
+        runs=folder / "runs",
+        final=folder / "models/final.pt",
+        best=folder / "models/best.pt",
+        history=folder / "metrics/history.csv",
+        metrics=folder / "metrics/train.json",
+    )
+
+
+@pytest.fixture
+def paths(tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest) -> TrainingPaths:
+    return places(tmp_path, tiny_dataset, tiny_manifest)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> TrainingPaths:
+    """A training that nothing interrupted."""
+    done = places(tmp_path_factory.mktemp("undisturbed"), tiny_dataset, tiny_manifest)
+    train(tiny_params(), done)
+    return done
+
+
+def train_into_log(params: Params, paths: TrainingPaths, log: Path) -> None:
+    """What a training process runs; its output goes to a file, as the test would see it on a terminal."""
+    with log.open("a") as out:
+        os.dup2(out.fileno(), 1)
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - a descriptor, kept to the end
+        torch.set_num_threads(1)
+        multiprocessing.set_start_method("fork", force=True)  # for the workers, as outside this test
+        train(params, paths)
+
+
+def start(params: Params, paths: TrainingPaths, log: Path) -> ForkServerProcess:
+    process = PROCESSES.Process(target=train_into_log, args=(params, paths, log))
+    process.start()
+    return process
+
+
+def wait_for(text: str, log: Path, process: ForkServerProcess) -> None:
+    """Return as soon as `text` is on the process's output."""
+    deadline = time.monotonic() + 300
+    while not (log.exists() and text in log.read_text()):
+        assert process.is_alive(), f"training ended before it printed {text!r}"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def tensors(value: Any) -> Iterator[tuple[str, Any]]:
+    """All leaves of a nested structure with their places."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from ((f"{key}.{name}", leaf) for name, leaf in tensors(item))
+    else:
+        yield "", value
+
+
+def assert_same_content(one: Path, other: Path) -> None:
+    """torch.save puts the file's name inside, so that contents are compared, bit for bit, rather than files."""
+    first = dict(tensors(torch.load(one, weights_only=True)))
+    second = dict(tensors(torch.load(other, weights_only=True)))
+    assert first.keys() == second.keys()
+    different = [
+        name
+        for name, value in first.items()
+        if not (torch.equal(value, second[name]) if isinstance(value, Tensor) else value == second[name])
+    ]
+    assert different == []
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as table:
+        return list(csv.DictReader(table))
+
+
+def test_training_killed_again_and_again_ends_with_the_same_weights_bit_for_bit(
+    paths: TrainingPaths, undisturbed: TrainingPaths, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    # The number of workers and the distance of checkpoints change from start to start: neither matters.
+    for step, workers, every in ((3, 0, 2), (6, 2, 2), (9, 0, 4), (11, 2, 1)):
+        params = tiny_params(f"train.workers={workers}", f"train.checkpoint_every={every}")
+        process = start(params, paths, log)
+        wait_for(f"step {step}/{STEPS}", log, process)
+        process.kill()
+        process.join()
+        assert not paths.final.exists()
+    process = start(tiny_params(), paths, log)
+    process.join()
+    assert process.exitcode == 0
+    starts = [line.split(": ")[1] for line in log.read_text().splitlines() if line.startswith("run ")]
+    assert starts[0] == "training from the start"
+    assert len(starts) == 5
+    assert all(line.startswith("going on after step ") for line in starts[1:])
+    assert_same_content(paths.final, undisturbed.final)
+    assert_same_content(paths.best, undisturbed.best)
+    assert paths.history.read_bytes() == undisturbed.history.read_bytes()
+    assert paths.metrics.read_bytes() == undisturbed.metrics.read_bytes()
+
+
+def test_history_and_metrics_can_be_read_while_training_runs_and_come_back_after_a_kill(
+    paths: TrainingPaths, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    params, log = tiny_params(), tmp_path / "log"
+    process = start(params, paths, log)
+    wait_for(f"step 6/{STEPS}", log, process)
+    process.kill()
+    process.join()
+    # The line may have been printed just before the files were written.
+    assert [int(row["step"]) for row in rows(paths.history)][:5] == [1, 2, 3, 4, 5]
+    live = json.loads(paths.metrics.read_text())
+    assert live["step"] >= 5
+    assert live["best_step"] == 4
+    assert {"loss", "loss_sup", "val_miou_head_1", "manifest", "fingerprint"} <= live.keys()
+    for output in (paths.history, paths.metrics):  # as DVC does before it starts the stage again
+        output.unlink()
+    process = start(params, paths, tmp_path / "second log")
+    wait_for("going on after step 4", tmp_path / "second log", process)
+    wait_for(f"step 5/{STEPS}", tmp_path / "second log", process)
+    process.kill()
+    process.join()
+    assert [int(row["step"]) for row in rows(paths.history)][:4] == [1, 2, 3, 4]
+
+
+def test_a_second_trainer_is_refused_until_the_first_has_ended_however_it_ended(
+    paths: TrainingPaths, tiny_params: LoadParams, tiny_dataset: Path, tiny_manifest: Manifest, tmp_path: Path
+) -> None:
+    params = tiny_params("train.workers=2", "train.steps=5000")
+    log = tmp_path / "log"
+    process = start(params, paths, log)
+    wait_for("step 1/5000", log, process)
+    try:
+        with pytest.raises(UserError, match=f"process {process.pid} is training this very run.*kill {process.pid}"):
+            train(params, paths)
+    finally:
+        process.kill()
+        process.join()
+    # Its workers notice only seconds later that they are orphans; the lock must not be theirs.
+    run = paths.runs / fingerprint(params, tiny_manifest.hash, DatasetInfo.read(tiny_dataset))
+    with locked(run):
+        pass
+
+
+def test_deleted_outputs_of_a_finished_training_are_made_again_without_training(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tiny_params("train.steps=3", "train.val_every=2", "method.name=supervised")
+    train(params, paths)
+    outputs = (paths.final, paths.best, paths.history, paths.metrics)
+    kept = {output: output.rename(output.with_suffix(".kept")) for output in outputs}
+    monkeypatch.setattr(StepBatches, "__getitem__", lambda *_: pytest.fail("a finished training took another step"))
+    train(params, paths)
+    assert "going on after step 3" in capsys.readouterr().out
+    for output, before in kept.items():
+        if output.suffix == ".pt":
+            assert_same_content(output, before)
+        else:
+            assert output.read_bytes() == before.read_bytes()
+
+
+def test_other_parameters_start_a_run_of_their_own(
+    paths: TrainingPaths, tiny_params: LoadParams, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ("train.steps=1", "method.name=supervised")
+    said = []
+    for change in ("train.lr=0.02", "train.lr=0.01", "train.workers=1", "train.checkpoint_every=9"):
+        train(tiny_params(*short, change), paths)
+        said.append(capsys.readouterr().out.splitlines()[0].split(": ")[1])
+    assert said == ["training from the start"] * 2 + ["going on after step 1"] * 2
+    assert len(list(paths.runs.iterdir())) == 2
+
+
+def test_the_best_segmenter_is_the_one_of_the_highest_score_on_val(undisturbed: TrainingPaths) -> None:
+    scores = {int(row["step"]): row["val_miou_head_1"] for row in rows(undisturbed.history) if row["val_miou_head_1"]}
+    assert list(scores) == [4, 8, 12]
+    best = max(scores, key=lambda step: float(scores[step]))
+    metrics = json.loads(undisturbed.metrics.read_text())
+    assert metrics["best_step"] == best
+    assert metrics["best_val_miou"] == pytest.approx(float(scores[best]), rel=1e-5)
+    assert load_segmenter(undisturbed.best)[1].step == best
+
+
+def test_the_final_segmenter_knows_what_it_is(
+    undisturbed: TrainingPaths, tiny_params: LoadParams, tiny_dataset: Path, tiny_manifest: Manifest
+) -> None:
+    segmenter, facts = load_segmenter(undisturbed.final)
+    info = DatasetInfo.read(tiny_dataset)
+    assert (facts.dataset, facts.classes, facts.colors) == ("tiny", info.classes, info.colors)
+    assert facts.step == STEPS
+    assert facts.manifest == tiny_manifest.hash
+    assert facts.fingerprint == fingerprint(tiny_params(), tiny_manifest.hash, info)
+    assert facts.params["train"]["lr"] == 0.02
+    assert len(segmenter.heads) == 2
+
+
+def test_history_has_a_row_for_every_log_step_with_losses_and_rates(
+    undisturbed: TrainingPaths, tiny_params: LoadParams
+) -> None:
+    table = rows(undisturbed.history)
+    assert [int(row["step"]) for row in table] == list(range(1, STEPS + 1))
+    names = {"loss", "loss_sup", "loss_unsup", "lr", "agreement"}
+    assert all(float(row[name]) >= 0 for row in table for name in names)
+    lr = tiny_params().train.lr
+    expected = [lr * (1 - step / STEPS) ** 0.9 for step in range(STEPS)]
+    assert [float(row["lr"]) for row in table] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(paths: TrainingPaths, tiny_params: LoadParams) -> None:
+    params = tiny_params("train.lr=1.0e+30", "method.name=supervised", "train.val_every=12")
+    with pytest.raises(UserError, match=r"The loss is (nan|inf) near step \d+\. Lower train\.lr"):
+        train(params, paths)
+    assert not paths.final.exists()
+
+
+class TwoParts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.heads = nn.ModuleList([nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)])
+
+
+class Whole(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.segmenter = TwoParts()
+
+
+def test_heads_learn_at_their_own_rate_by_the_polynomial_schedule(tiny_params: LoadParams) -> None:
+    params = tiny_params("train.lr=0.1", "train.head_lr_multiplier=10", "train.steps=100").train
+    model = Whole()
+    optimizer = torch.optim.SGD(parameter_groups(model, params))
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    for step in (0, 1, 50, 99):
+        set_learning_rate(optimizer, params, step)
+        for name, parameter in model.named_parameters():
+            base = 0.1 if "encoder" in name else 1.0
+            assert of[id(parameter)]["lr"] == pytest.approx(base * (1 - step / 100) ** 0.9)
+
+
+def test_only_weights_of_convolutions_decay_and_each_parameter_is_in_one_group(tiny_params: LoadParams) -> None:
+    model = Whole()
+    groups = parameter_groups(model, tiny_params("train.weight_decay=5.0e-4").train)
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(decays) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        convolution = name.endswith("weight") and not name.startswith("segmenter.encoder.1")
+        assert decays[id(parameter)] == (5e-4 if convolution else 0.0)
+
+
+def test_training_names_a_missing_manifest(paths: TrainingPaths, tiny_params: LoadParams) -> None:
+    paths.manifest.unlink()
+    with pytest.raises(UserError, match=r"manifest\.csv: cannot be read.*`partition` writes it"):
+        train(tiny_params(), paths)
+    assert not any(getattr(paths, f.name).exists() for f in fields(paths) if f.name not in ("dataset", "manifest"))
