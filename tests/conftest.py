@@ -42,6 +42,7 @@ TINY = (
     "method.name=ucc",
     "method.unsup_weight=2.0",
     "method.views=weak_strong",
+    "method.teacher_batchnorm=batch",
     "method.strong_batchnorm=joint",
     "method.copy_paste.mode=dcscp",
     "method.copy_paste.probability=0.5",

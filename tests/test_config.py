@@ -90,9 +90,7 @@ def test_a_missing_key_is_named_because_no_value_hides_in_code(tmp_path: Path) -
 
 
 def test_a_value_where_a_section_belongs_is_named(params_with: Write) -> None:
-    assert "method.ohem must be a section with the keys enabled" in refusal(
-        params_with({"method.ohem": True})
-    )
+    assert "method.ohem must be a section with the keys enabled" in refusal(params_with({"method.ohem": True}))
 
 
 @pytest.mark.parametrize(
@@ -133,18 +131,14 @@ def test_a_value_of_the_wrong_type_names_its_key_and_itself(params_with: Write, 
         ("partition.ratio", "1/0", "1/16"),
     ],
 )
-def test_an_impossible_value_says_what_is_allowed(
-    params_with: Write, key: str, value: Any, allowed: str
-) -> None:
+def test_an_impossible_value_says_what_is_allowed(params_with: Write, key: str, value: Any, allowed: str) -> None:
     message = refusal(params_with({key: value}))
     assert key in message
     assert allowed in message
 
 
 def test_a_schedule_that_never_reaches_full_weight_is_refused(params_with: Write) -> None:
-    message = refusal(
-        params_with({"train.supervised_warmup": 80, "train.unsup_rampup": 40, "train.steps": 100})
-    )
+    message = refusal(params_with({"train.supervised_warmup": 80, "train.unsup_rampup": 40, "train.steps": 100}))
     assert "train.supervised_warmup + train.unsup_rampup = 120" in message
     assert "train.steps = 100" in message
 
@@ -155,9 +149,7 @@ def test_overrides_work_by_hand(params_with: Write, monkeypatch: pytest.MonkeyPa
     assert (params.train.steps, params.partition.ratio, params.model.head) == (400, "1/4", "dense")
 
 
-def test_overrides_are_refused_inside_a_dvc_stage(
-    params_with: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overrides_are_refused_inside_a_dvc_stage(params_with: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "train")
     message = refusal(params_with({}), "train.steps=400")
     assert "train.steps=400" in message

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ucc.errors import UserError
-from ucc.inference import choose_device, evaluation_mode, predict, sliding_window, uncertainty
+from ucc.inference import choose_device, predict, sliding_window, uncertainty
+from ucc.models.modes import evaluation_mode
 
 
 class WindowDependent(nn.Module):

@@ -80,7 +80,7 @@ class Clone:
     def restore(self) -> None:
         """Go back to the last commit and its results, which a stage that failed has deleted."""
         self.succeed("git", "checkout", "--quiet", "--", ".")
-        self.succeed("dvc", "checkout", "--quiet")
+        self.succeed("dvc", "checkout", "--quiet", "--force")
 
     def edit_params(self, old: str, new: str) -> None:
         """Replace a piece of params.yaml."""

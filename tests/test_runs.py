@@ -1,17 +1,21 @@
 import multiprocessing
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
+from ucc.data.images import write_png
+from ucc.data.manifest import Manifest
 from ucc.errors import UserError
-from ucc.runs import code_version, fingerprint, load_checkpoint, locked, save_checkpoint
+from ucc.runs import code_version, data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
 
 LoadParams = Callable[..., Params]
 INFO = DatasetInfo("toy", ("road", "car"), ((0, 0, 0), (255, 0, 0)), {"seed": 1})
@@ -153,3 +157,25 @@ def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"checkpoint\.pt: the checkpoint is damaged .* Delete it to train anew"):
         load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_a_corrected_mask_makes_another_run_but_an_unlabeled_one_does_not_count(
+    tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest
+) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(tiny_dataset, dataset)
+    before = data_hash(dataset, tiny_manifest)
+    for sample in tiny_manifest.subset("unlabeled"):
+        (dataset / "masks" / f"{sample.id}.png").write_bytes(b"never opened")
+    assert data_hash(dataset, tiny_manifest) == before
+    write_png(dataset / tiny_manifest.subset("labeled")[0].mask, np.zeros((40, 48), np.uint8))
+    assert data_hash(dataset, tiny_manifest) != before
+
+
+def test_a_missing_image_is_named(tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest) -> None:
+    dataset = tmp_path / "dataset"
+    shutil.copytree(tiny_dataset, dataset)
+    gone = tiny_manifest.subset("unlabeled")[0].image
+    (dataset / gone).unlink()
+    with pytest.raises(UserError, match=gone):
+        data_hash(dataset, tiny_manifest)

@@ -22,7 +22,7 @@ from ucc.data.loader import StepBatches
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
 from ucc.models.store import load_segmenter
-from ucc.runs import fingerprint, locked
+from ucc.runs import data_hash, fingerprint, locked
 from ucc.training import TrainingPaths, parameter_groups, set_learning_rate, train
 
 LoadParams = Callable[..., Params]
@@ -176,7 +176,7 @@ def test_a_second_trainer_is_refused_until_the_first_has_ended_however_it_ended(
         process.kill()
         process.join()
     # Its workers notice only seconds later that they are orphans; the lock must not be theirs.
-    run = paths.runs / fingerprint(params, tiny_manifest.hash, DatasetInfo.read(tiny_dataset))
+    run = paths.runs / fingerprint(params, data_hash(tiny_dataset, tiny_manifest), DatasetInfo.read(tiny_dataset))
     with locked(run):
         pass
 
@@ -228,7 +228,7 @@ def test_the_final_segmenter_knows_what_it_is(
     assert (facts.dataset, facts.classes, facts.colors) == ("tiny", info.classes, info.colors)
     assert facts.step == STEPS
     assert facts.manifest == tiny_manifest.hash
-    assert facts.fingerprint == fingerprint(tiny_params(), tiny_manifest.hash, info)
+    assert facts.fingerprint == fingerprint(tiny_params(), data_hash(tiny_dataset, tiny_manifest), info)
     assert facts.params["train"]["lr"] == 0.02
     assert len(segmenter.heads) == 2
 

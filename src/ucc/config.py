@@ -138,6 +138,7 @@ class MethodParams:
     name: str = choice(*METHODS)
     unsup_weight: float = number(low=0)
     views: str = choice("none", "strong", "weak", "weak_strong")
+    teacher_batchnorm: str = choice("batch", "running")
     strong_batchnorm: str = choice("joint", "separate", "untracked")
     copy_paste: CopyPasteParams
     uncertainty: UncertaintyParams

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
-from ucc.data.loader import load_sample
+from ucc.data.samples import load_sample
 from ucc.data.manifest import Manifest, Sample
 from ucc.errors import UserError
 from ucc.files import write_csv, write_json
-from ucc.inference import evaluation_mode, predict_image
+from ucc.inference import predict_image
 from ucc.metrics import ConfusionMatrix
+from ucc.models.modes import evaluation_mode
 from ucc.models.store import SegmenterFacts
 from ucc.progress import Progress
 

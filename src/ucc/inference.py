@@ -1,7 +1,6 @@
 """Class probabilities of images from a trained segmenter: the whole image at once, or a sliding window."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -80,18 +79,6 @@ def predict_image(segmenter: nn.Module, image: Image, params: EvaluateParams, de
 def uncertainty(probabilities: Tensor) -> Tensor:
     """1 - max_c p_c per pixel: (B, C, H, W) -> (B, H, W), from 0 (certain) to 1 - 1/C (all classes alike)."""
     return 1 - probabilities.amax(dim=1)
-
-
-@contextmanager
-def evaluation_mode(segmenter: nn.Module) -> Iterator[None]:
-    """Put every module in evaluation mode; afterwards each is back in the mode it had before."""
-    modes = [(module, module.training) for module in segmenter.modules()]
-    segmenter.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def choose_device(accelerator: str) -> torch.device:

@@ -14,12 +14,13 @@ from torch import nn
 from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
-from ucc.data.loader import load_sample
+from ucc.data.samples import load_sample
 from ucc.data.manifest import Sample
 from ucc.data.palette import Color, paint
 from ucc.files import atomic_folder
-from ucc.inference import evaluation_mode, predict_image, uncertainty
+from ucc.inference import predict_image, uncertainty
 from ucc.metrics import ConfusionMatrix
+from ucc.models.modes import evaluation_mode
 
 TILE_WIDTHS = (400, 800)  # pixels; smaller images are enlarged by a whole factor, larger ones reduced
 MARGIN = 24

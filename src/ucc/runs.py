@@ -14,21 +14,46 @@ import torch
 
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
+from ucc.data.manifest import Manifest
 from ucc.errors import UserError
 from ucc.files import atomic_path, sha256
 from ucc.models.weights import weights_identity
+from ucc.progress import Progress
 
 # Keys that change how long training takes or what it prints, but not the weights that come out.
 _WITHOUT_EFFECT = ("workers", "checkpoint_every")
 _PACKAGE = Path(__file__).parent
 # The code that decides which weights come out, among them the best on val, and what the history says of them.
 _CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "data/manifest.py",
+         "data/samples.py",
          "copy_paste.py", "evaluation.py", "history.py", "inference.py", "losses.py", "metrics.py", "seeding.py",
          "training.py", "uncertainty.py", "methods/*.py", "models/*.py")  # fmt: skip
 
 
-def fingerprint(params: Params, manifest_hash: str, info: DatasetInfo) -> str:
-    """16 hex digits over everything that determines the result of training: parameters, samples, code, torch.
+def data_hash(dataset: Path, manifest: Manifest) -> str:
+    """SHA-256 over the manifest and the bytes of every file that training opens, masks of unlabelled images left out.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    digest = hashlib.sha256(manifest.hash.encode())
+    samples = [sample for sample in manifest.samples if sample.subset != "test"]
+    progress = Progress("hash", len(samples), "samples")
+    for sample in samples:
+        for name in (sample.image, "" if sample.subset == "unlabeled" else sample.mask):
+            if name:
+                try:
+                    digest.update(f"{name} {sha256(dataset / name)}\n".encode())
+                except OSError as error:
+                    raise UserError(f"{dataset / name}: cannot be read ({error.strerror}).") from error
+        progress.advance()
+    return digest.hexdigest()
+
+
+def fingerprint(params: Params, data: str, info: DatasetInfo) -> str:
+    """16 hex digits over everything that determines the result of training: parameters, data, code, torch.
+
+    `data` is what `data_hash` gives.
 
     Raises:
         UserError: if `model.weights` names a file that does not exist.
@@ -40,7 +65,7 @@ def fingerprint(params: Params, manifest_hash: str, info: DatasetInfo) -> str:
         "model": model,
         "views": asdict(params.views),
         "method": asdict(params.method),
-        "manifest": manifest_hash,
+        "data": data,
         "dataset": {"name": info.name, "classes": info.classes, "provenance": dict(info.provenance)},
         "code": code_version(),
         "torch": torch.__version__,

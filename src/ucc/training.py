@@ -20,7 +20,7 @@ from ucc.files import atomic_path, write_json
 from ucc.history import History, TrainingProgress
 from ucc.methods import Method, build_method
 from ucc.models.store import SegmenterFacts, save_segmenter
-from ucc.runs import fingerprint, load_checkpoint, locked, save_checkpoint
+from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
 from ucc.seeding import seed as derive_seed
 
 
@@ -44,7 +44,9 @@ def train(params: Params, paths: TrainingPaths) -> None:
         UserError: if the data cannot be read, another process trains this run, or the loss is no longer finite.
     """
     info, manifest = DatasetInfo.read(paths.dataset), Manifest.read(paths.manifest)
-    run = paths.runs / fingerprint(params, manifest.hash, info)
+    if not manifest.subset("val"):
+        raise UserError(f"{paths.manifest}: there is no image to validate on; the data set needs a val split.")
+    run = paths.runs / fingerprint(params, data_hash(paths.dataset, manifest), info)
     with locked(run):
         Trainer(params, paths, info, manifest, run).fit()
 
@@ -87,6 +89,7 @@ class Trainer:
             if validated or done % params.log_every == 0:
                 self._log(done, validated, progress)
             if done % params.checkpoint_every == 0 or done == params.steps:
+                self._require_finite(losses.total, done)
                 self._save(done)
         self._publish()
 
@@ -107,12 +110,16 @@ class Trainer:
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         row = self.history.close_row(step, lr=rates["encoder"], **validated)
         progress.show(row)
-        if not torch.isfinite(torch.tensor(row["loss"])):
-            raise UserError(f"The loss is {row['loss']} near step {step}. Lower train.lr or train.head_lr_multiplier.")
+        self._require_finite(torch.tensor(row["loss"]), step)
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
             save_segmenter(self.run / "best.pt", self.method.segmenter, self._facts(step))
         self._write_live()
+
+    def _require_finite(self, loss: Tensor, step: int) -> None:
+        """Before anything is written that a later start would go on from."""
+        if not torch.isfinite(loss):
+            raise UserError(f"The loss is {loss.item()} near step {step}. Lower train.lr or train.head_lr_multiplier.")
 
     def _write_live(self) -> None:
         """What `dvc exp show` and `dvc plots` read while training runs."""
@@ -140,6 +147,7 @@ class Trainer:
             "step": step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),  # the loss scale of 16-mixed
             "history": self.history.state_dict(),
             "best": self.best,
         }
@@ -153,6 +161,7 @@ class Trainer:
             return 0
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.history.load_state_dict(state["history"])
         self.best = state["best"]
         step = int(state["step"])

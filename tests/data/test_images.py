@@ -27,6 +27,13 @@ def test_masks_keep_every_value(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), values)
 
 
+def test_a_mask_of_less_than_eight_bits_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    assert cv2.imwrite(str(path), np.eye(8, dtype=np.uint8) * 255, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    with pytest.raises(UserError, match=r"mask\.png.*8 bits a pixel, found 1"):
+        read_mask(path)
+
+
 def test_jpeg_files_are_read(tmp_path: Path) -> None:
     smooth = np.full((16, 16, 3), (180, 90, 30), np.uint8)
     cv2.imwrite(str(tmp_path / "a.jpg"), smooth[..., ::-1])

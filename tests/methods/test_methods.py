@@ -172,6 +172,20 @@ def test_untracked_statistics_are_tracked_again_afterwards(batch: Batch, tiny_pa
     assert not any(torch.equal(one, other) for one, other in zip(before, running_statistics(method), strict=True))
 
 
+def test_a_running_teacher_labels_as_in_deployment_and_leaves_no_trace(batch: Batch, tiny_params: LoadParams) -> None:
+    assert batch.unlabeled is not None
+    method = build_ucc(tiny_params("method.teacher_batchnorm=running"))
+    with torch.no_grad():
+        method.segmenter(batch.labeled.images)
+    before = [value.clone() for value in running_statistics(method)]
+    taught = method._pseudo_labels(batch.unlabeled)
+    assert all(torch.equal(one, other) for one, other in zip(before, running_statistics(method), strict=True))
+    assert method.segmenter.training
+    with torch.no_grad():
+        deployed = method.segmenter.eval()(batch.unlabeled.weak)
+    assert [torch.equal(t.labels, logits.argmax(1)) for t, logits in zip(taught, deployed, strict=True)] == [True, True]
+
+
 # ---- One step of UCC against a slow reference. The stub's heads look at each pixel by itself, without BatchNorm. ----
 
 

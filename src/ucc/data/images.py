@@ -28,6 +28,12 @@ def read_mask(path: Path) -> Image:
         UserError: if the file is missing, no image, or not a single channel of 8 bits.
     """
     mask = _decode(path, cv2.IMREAD_UNCHANGED)
+    depth = _png_bit_depth(path)
+    if depth < 8:
+        # OpenCV stretches 1, 2 and 4 bits to the range of 8, which turns a 1 into a 255.
+        raise UserError(
+            f"{path}: a mask must have 8 bits a pixel, found {depth}. Save it as a PNG of 8-bit grey values."
+        )
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise UserError(
             f"{path}: a mask must be a PNG with one 8-bit channel of class indices, "
@@ -44,6 +50,13 @@ def write_png(path: Path, pixels: Image) -> None:
         if not done:
             raise ValueError(f"{path}: cannot encode an array of shape {pixels.shape} and type {pixels.dtype}")
         temporary.write_bytes(encoded.tobytes())
+
+
+def _png_bit_depth(path: Path) -> int:
+    """Bits per channel as the PNG's header says; 8 for other formats."""
+    with path.open("rb") as stream:
+        header = stream.read(25)
+    return header[24] if header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) == 25 else 8
 
 
 def _decode(path: Path, flags: int) -> Image:

@@ -14,24 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from ucc.config import Params
 from ucc.data.augment import Geometry, Pixels, StrongView
 from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
-from ucc.data.images import read_image, read_mask
+from ucc.data.images import read_image
 from ucc.data.manifest import Manifest, Sample
+from ucc.data.samples import load_sample
 from ucc.errors import UserError
 from ucc.seeding import generator
-
-
-def load_sample(dataset: Path, sample: Sample) -> tuple[Pixels, Pixels]:
-    """Image RGB uint8 (H, W, 3) and mask uint8 (H, W) of a sample that has a mask.
-
-    Raises:
-        UserError: if a file cannot be read or the sizes differ.
-    """
-    image, mask = read_image(dataset / sample.image), read_mask(dataset / sample.mask)
-    if image.shape[:2] != mask.shape:
-        raise UserError(
-            f"{sample.id}: the image is {image.shape[0]}x{image.shape[1]} but its mask {mask.shape[0]}x{mask.shape[1]}."
-        )
-    return image, mask
 
 
 class StepBatches(Dataset[Batch]):

@@ -4,13 +4,12 @@ Two heads on one encoder. Each learns from the labelled images and, on a strong 
 that the other one gave to the weak view of the same unlabelled image.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import ClassVar, NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ucc.config import MethodParams, Params, TrainParams
@@ -20,6 +19,7 @@ from ucc.losses import pixel_cross_entropy, weighted_mean
 from ucc.methods.base import Method, StepLosses, labeled_loss
 from ucc.models import Segmenter, build_segmenter
 from ucc.models.encoder import Features
+from ucc.models.modes import evaluation_mode, untracked_batchnorm
 from ucc.uncertainty import reweight
 
 
@@ -87,7 +87,8 @@ class UCC(Method):
     @torch.no_grad()
     def _pseudo_labels(self, unlabeled: UnlabeledBatch) -> list[Teaching]:
         """Eq. 2 and Eqs. 7-10: labels and weights of both heads on the weak view."""
-        probabilities = [functional.softmax(logits, dim=1) for logits in self.segmenter(unlabeled.weak)]
+        with evaluation_mode(self.segmenter) if self.params.teacher_batchnorm == "running" else nullcontext():
+            probabilities = [functional.softmax(logits, dim=1) for logits in self.segmenter(unlabeled.weak)]
         (confidence_1, labels_1), (confidence_2, labels_2) = (p.max(dim=1) for p in probabilities)
         u_1, u_2 = reweight(confidence_1, confidence_2, self.params.uncertainty.rule)
         return [
@@ -144,7 +145,7 @@ class UCC(Method):
             together = [self._decode(head, features, count, strong) for head in range(2)]
             return [logits[:count] for logits in together], [logits[count:] for logits in together]
         labeled_logits = self.segmenter(labeled)
-        with _untracked(self.segmenter) if self.params.strong_batchnorm == "untracked" else nullcontext():
+        with untracked_batchnorm(self.segmenter) if self.params.strong_batchnorm == "untracked" else nullcontext():
             features = self.segmenter.encode(torch.cat([*strong]))
             return labeled_logits, [self._decode(head, features, 0, strong) for head in range(2)]
 
@@ -166,17 +167,3 @@ def _shares_used(taught: list[Teaching], valid: Tensor) -> dict[str, Tensor]:
     """Share of the pixels that each term of L_u uses: term m is what head m teaches."""
     used = [(teaching.weights > 0) & valid[(1 - index) % len(valid)] for index, teaching in enumerate(taught)]
     return {f"used_by_term_{index + 1}": pixels.float().mean() for index, pixels in enumerate(used)}
-
-
-@contextmanager
-def _untracked(module: nn.Module) -> Iterator[None]:
-    """Normalise by the batch as in training, but leave the running statistics to the clean images."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
