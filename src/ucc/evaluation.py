@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
-from ucc.data.samples import load_sample
 from ucc.data.manifest import Manifest, Sample
+from ucc.data.samples import load_sample
 from ucc.errors import UserError
 from ucc.files import write_csv, write_json
 from ucc.inference import predict_image

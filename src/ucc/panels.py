@@ -14,9 +14,9 @@ from torch import nn
 from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
-from ucc.data.samples import load_sample
 from ucc.data.manifest import Sample
 from ucc.data.palette import Color, paint
+from ucc.data.samples import load_sample
 from ucc.files import atomic_folder
 from ucc.inference import predict_image, uncertainty
 from ucc.metrics import ConfusionMatrix
