@@ -25,7 +25,6 @@ setup: ## make .venv from the lock, unless it is current (another interpreter: m
 
 repro: setup ## run every stage that is not up to date, then say where the results lie
 	@$(ACTIVATE) dvc repro
-	@$(ACTIVATE) dvc metrics show
 	@echo
 	@echo "metrics    metrics/evaluation.json, metrics/per_class.csv, metrics/history.csv"
 	@echo "pictures   reports/panels, reports/validation.html; curves: .venv/bin/dvc plots show"

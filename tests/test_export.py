@@ -141,9 +141,10 @@ def test_the_file_computes_what_torch_computes_at_any_size(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_backbone_computes_what_torch_computes_at_any_size(backbone: str, tmp_path: Path) -> None:
-    head, stride = ("dense", 8) if backbone in ("resnet34", "mobilenet_v2") else ("separable", 16)
+# ResNet-34 and -101 repeat the blocks of the other two.
+@pytest.mark.parametrize("backbone", sorted(set(BACKBONES) - {"resnet34", "resnet101"}))
+def test_each_kind_of_backbone_computes_what_torch_computes_at_any_size(backbone: str, tmp_path: Path) -> None:
+    head, stride = ("dense", 8) if backbone in ("resnet18", "mobilenet_v2") else ("separable", 16)
     model = replace(MODEL, backbone=backbone, head=head, output_stride=stride)
     segmenter = build_segmenter(model, len(CLASSES), heads=2, seed=0)
     make_decided(segmenter)
@@ -249,7 +250,8 @@ def test_a_file_within_the_bounds_is_left_in_place_and_reported(tiny: Segmenter,
     images = list(random_images(2, 40, 56))
     cases = export_verified(tiny, FACTS, METRICS, "c0ffee", path, PARAMS, images)
     report = parity_report(cases, path, PARAMS.opset)
-    assert set(report["cases"]) == {"1x40x56", "1x37x53", "2x37x53", "1x11x15", "2x11x15"}
+    assert {case.name for case in cases} == {"1x40x56", "1x37x53", "2x37x53", "1x11x15", "2x11x15"}
+    assert report["cases"] == len(cases)
     assert report["megabytes"] == round(path.stat().st_size / 1e6, 2)
     assert [found.name for found in path.parent.iterdir()] == ["segmenter.onnx"]
 

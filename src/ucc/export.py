@@ -185,19 +185,13 @@ def check_parity(cases: Sequence[ParityCase], params: ExportParams) -> None:
 
 
 def parity_report(cases: Sequence[ParityCase], path: Path, opset: int) -> dict[str, Any]:
-    """What metrics/export.json holds: the worst figures, those of each case, and the file's size."""
+    """What metrics/export.json holds: the worst figures over all cases, and the file's size."""
     return {
         "disagreement": max(case.disagreement for case in cases),
         "max_uncertainty_error": max(case.max_uncertainty_error for case in cases),
         "megabytes": round(path.stat().st_size / 1e6, 2),
         "opset": opset,
-        "cases": {
-            case.name: {
-                "disagreement": case.disagreement,
-                "max_uncertainty_error": case.max_uncertainty_error,
-            }
-            for case in cases
-        },
+        "cases": len(cases),
     }
 
 

@@ -10,6 +10,9 @@ from torch import Tensor
 from ucc.config import TrainParams
 from ucc.files import write_csv
 
+# Present whatever the method, since DVC drops a plot of which one column is missing.
+COLUMNS = ("step", "loss", "loss_sup", "loss_unsup", "lr", "val_miou_head_1", "val_miou_head_2", "val_miou_mean")
+
 
 class History:
     """Rows of history.csv: means over `log_every` steps, with the validation scores of the steps that had one.
@@ -41,12 +44,12 @@ class History:
         return {name: value for row in self.rows for name, value in row.items() if name.startswith(prefix)}
 
     def columns(self) -> list[str]:
-        """All names that occur, step first, in the order of their first occurrence."""
-        return list(dict.fromkeys(name for row in self.rows for name in row))
+        """`COLUMNS`, then other names in the order of their first occurrence."""
+        return list(dict.fromkeys([*COLUMNS, *(name for row in self.rows for name in row)]))
 
     def write(self, path: Path) -> None:
         """Write the table; a figure that a row does not have is an empty cell."""
-        columns = self.columns() or ["step"]
+        columns = self.columns()
         rows = [{key: _shorten(row.get(key)) for key in columns} for row in self.rows]
         write_csv(path, rows, columns)
 
