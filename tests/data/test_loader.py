@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ucc.config import Params
-from ucc.data import loader
+from ucc.data import loader, samples
 from ucc.data.augment import PADDING_COLOR, Pixels
 from ucc.data.batch import Batch
 from ucc.data.images import read_image, write_png
@@ -107,7 +107,8 @@ def test_every_sample_is_seen_once_per_epoch_in_a_new_order_each_time(
         seen.append(path.stem)
         return read_image(path)
 
-    monkeypatch.setattr(loader, "read_image", note)
+    for module in (loader, samples):
+        monkeypatch.setattr(module, "read_image", note)
     prepared = batches(tiny_dataset, tiny_manifest, tiny_params())
     for step in range(15):
         prepared[step]
