@@ -227,6 +227,7 @@ def test_photometric_first_shows_the_whole_image_to_the_operations(
         prepared = batches(tiny_dataset, tiny_manifest, tiny_params(f"views.photometric_first={photometric_first}"))
         seen = set()
 
+        # It stands in for an operation, and those are given a seed.
         def note(image: Pixels, valid: Pixels, seed: int) -> tuple[Pixels, Pixels]:  # noqa: ARG001
             seen.add(image.shape[:2])
             return image, valid

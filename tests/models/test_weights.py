@@ -1,5 +1,6 @@
 """Start weights: what loads, and what is refused under its name."""
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -106,7 +107,9 @@ def with_a_prefix(state: State) -> State:
         (with_a_prefix, "features.0.0.weight"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused_and_the_network_stays(tmp_path: Path, change, named: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_does_not_fit_is_refused_and_the_network_stays(
+    tmp_path: Path, change: Callable[[State], State], named: str
+) -> None:
     weights = saved(change(state_of("mobilenet_v2")), tmp_path / "misfit.pth")
     network = classifier_network("mobilenet_v2")
     before = {name: value.clone() for name, value in network.state_dict().items()}
