@@ -23,7 +23,7 @@ TINY: dict[str, dict[str, Any]] = {
         "root": None,
         "streets": {"train_images": 16, "val_images": 3, "height": 64, "width": 128, "seed": 0},
     },
-    "partition": {"ratio": "1/4", "seed": 0, "labeled_ids": None, "unlabeled_ids": None},
+    "partition": {"ratio": "1/4", "seed": 0, "labeled_ids": None, "unlabeled_ids": None, "tuning_share": None},
     "model": {"backbone": "mobilenet_v3_large", "weights": "none", "head": "separable", "head_width": 8},
     "views": {"crop": [64, 64]},
     "method": {"name": "ucc"},

@@ -69,6 +69,7 @@ class PartitionParams:
     seed: int = number(low=0)
     labeled_ids: str | None
     unlabeled_ids: str | None
+    tuning_share: float | None = number(above=0, high=0.5)
 
 
 @dataclass(kw_only=True)
@@ -307,6 +308,7 @@ def _expected(key: str) -> str:
         bool: "true or false",
         str: "text",
         str | None: "text or null",
+        float | None: "a number or null",
         list[int]: "a list of whole numbers",
         list[float]: "a list of numbers",
     }
@@ -319,6 +321,8 @@ def _check_values(section: Any, prefix: str, where: str) -> None:
         if dataclasses.is_dataclass(value):
             _check_values(value, f"{key}.", where)
             continue
+        if value is None:
+            continue  # the type has let it pass
         for item in value if isinstance(value, list) else [value]:
             problem = _problem(item, spec.metadata)
             if problem:

@@ -53,9 +53,9 @@ def _add(folder: Path, split: str, name: str, value: int, shown: tuple[int, ...]
     write_png(folder / "masks" / split / f"{name}.png", mask)
 
 
-def _params(ratio: Any = None, seed: int = 0, **lists: Path) -> PartitionParams:
-    paths = {key: str(path) for key, path in lists.items()}
-    return PartitionParams(**{"ratio": ratio, "seed": seed, "labeled_ids": None, "unlabeled_ids": None} | paths)
+def _params(ratio: Any = None, seed: int = 0, tuning_share: float | None = None, **lists: Path) -> PartitionParams:
+    paths = {"labeled_ids": None, "unlabeled_ids": None} | {key: str(path) for key, path in lists.items()}
+    return PartitionParams(ratio=ratio, seed=seed, tuning_share=tuning_share, **paths)
 
 
 def _ids(manifest: Manifest, subset: str) -> set[str]:
@@ -293,3 +293,20 @@ def test_the_labelled_share_is_the_published_count(total: int, counts: tuple[int
 @given(total=st.integers(1, 20000), denominator=st.integers(1, 64))
 def test_the_labelled_share_is_rounded_up(total: int, denominator: int) -> None:
     assert 0 <= labeled_count(f"1/{denominator}", total, total) - Fraction(total, denominator) < 1
+
+
+def test_a_tuning_share_takes_the_place_of_val(dataset: Path) -> None:
+    usual, tuning = (make_partition(dataset, _params("1/4", tuning_share=share)) for share in (None, 0.25))
+    assert _ids(tuning, "val") == {f"train/{index}" for index in range(18, 24)}
+    assert all(sample.mask for sample in tuning.subset("val"))
+    assert not (_ids(tuning, "labeled") | _ids(tuning, "unlabeled")) & _ids(tuning, "val")
+    assert len(tuning.samples) == IMAGES
+    assert len(tuning.subset("labeled")) == len(usual.subset("labeled"))
+    assert tuning.hash != usual.hash
+
+
+def test_given_lists_may_name_images_that_are_held_out(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "labeled.txt").write_text("00\n05\n23\n")
+    manifest = make_partition(dataset, _params(tuning_share=0.25, labeled_ids=tmp_path / "labeled.txt"))
+    assert _ids(manifest, "labeled") == {"train/00", "train/05"}
+    assert "train/23" in _ids(manifest, "val")

@@ -19,6 +19,7 @@ import numpy as np
 from ucc.config import PartitionParams, ratio_or_count
 from ucc.data.dataset import IMAGE_SUFFIXES, DatasetInfo
 from ucc.data.facts import count_pixels, read_parallel
+from ucc.data.holdout import hold_out
 from ucc.data.images import read_mask
 from ucc.data.manifest import SUBSETS, Manifest, Sample
 from ucc.errors import UserError
@@ -30,7 +31,9 @@ def make_partition(dataset: Path, params: PartitionParams) -> Manifest:
     """Divide the training images of a canonical data set into labelled and unlabelled ones.
 
     Images of `val` and `test` are listed with their masks. Training images that given lists leave out are not
-    part of the manifest. The result depends on names, masks and params only.
+    part of the manifest. With `partition.tuning_share`, `val` is the part of the training images held out to
+    choose values on; the images of `val` and `test` are then not part of the manifest, and as many images are
+    labelled as without it. The result depends on names, masks and params only.
 
     Raises:
         UserError: if the data set lacks images or masks, or the id lists do not fit it.
@@ -42,13 +45,17 @@ def make_partition(dataset: Path, params: PartitionParams) -> Manifest:
         if not samples:
             folder = dataset / "images" / split
             raise UserError(f"{folder}: holds no images ({', '.join(IMAGE_SUFFIXES)}); put some there.")
-    labeled, unlabeled = _chosen(dataset, train, params, info.num_classes)
+    measured = [*val.values(), *_split_samples(dataset, "test").values()]
+    held: dict[str, Sample] = {}
+    if params.tuning_share is not None:
+        train, held = hold_out(train, params.tuning_share)
+        measured = [replace(sample, subset="val") for sample in held.values()]
+    labeled, unlabeled = _chosen(dataset, train, held, params, info.num_classes)
     return Manifest(
         [
             *(replace(train[id_], subset="labeled") for id_ in labeled),
             *(replace(train[id_], subset="unlabeled", mask="") for id_ in unlabeled),
-            *val.values(),
-            *_split_samples(dataset, "test").values(),
+            *measured,
         ]
     )
 
@@ -67,6 +74,7 @@ def describe_partition(dataset: Path, manifest: Manifest, params: PartitionParam
         "hash": manifest.hash,
         "ratio": params.ratio if drawn else None,
         "seed": params.seed if drawn else None,
+        "tuning_share": params.tuning_share,
         "images": {name: len(manifest.subset(name)) for name in SUBSETS},
         "labeled_images_per_class": {name: images[index] for index, name in enumerate(info.classes)},
     }
@@ -128,13 +136,19 @@ def _cover(shuffled: Sequence[str], present: Mapping[str, Classes]) -> list[str]
 
 
 def _chosen(
-    dataset: Path, train: Mapping[str, Sample], params: PartitionParams, num_classes: int
+    dataset: Path,
+    train: Mapping[str, Sample],
+    held: Mapping[str, Sample],
+    params: PartitionParams,
+    num_classes: int,
 ) -> tuple[Sequence[str], Sequence[str]]:
-    labeled, unlabeled = _given_ids(train, params)
+    labeled, unlabeled = _given_ids({**train, **held}, params)
+    labeled = labeled and [id_ for id_ in labeled if id_ not in held]
+    unlabeled = unlabeled and [id_ for id_ in unlabeled if id_ not in held]
     if labeled is None:
         reserved = set(unlabeled or ())
         candidates = [sample for sample in train.values() if sample.mask and sample.id not in reserved]
-        count = labeled_count(params.ratio, len(candidates), len(train))
+        count = labeled_count(params.ratio, len(candidates), len(train) + len(held))
         labeled = labeling_order(_classes_present(dataset, candidates, num_classes), params.seed)[:count]
     if unlabeled is None:
         kept = set(labeled)
