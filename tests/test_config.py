@@ -115,7 +115,7 @@ def test_a_value_of_the_wrong_type_names_its_key_and_itself(params_with: Write, 
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("method.name", "uuc", "supervised, ucc"),
+        ("method.name", "uuc", "supervised, mean_teacher, cct, gct, cps, ucc"),
         ("model.output_stride", 12, "8, 16, 32"),
         ("model.head_width", 4, "at least 8"),
         ("train.lr", 0.0, "above 0"),

@@ -69,7 +69,7 @@ class TinyHead(nn.Module):
 
 def tiny_segmenter(seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
-    return Segmenter(TinyEncoder(), [TinyHead(), TinyHead()], len(CLASSES))
+    return Segmenter([TinyEncoder()], [TinyHead(), TinyHead()], len(CLASSES))
 
 
 def random_images(*shape: int, seed: int = 0) -> np.ndarray:
@@ -94,7 +94,7 @@ def make_decided(segmenter: Segmenter) -> None:
 
 def probabilities_in_float64(segmenter: Segmenter, pixels: Tensor) -> Tensor:
     exact = copy.deepcopy(segmenter).eval().double()
-    scores = exact.heads[0](exact.encoder((pixels.double() - exact.mean) / exact.std))
+    scores = exact.heads[0](exact.encoders[0]((pixels.double() - exact.mean) / exact.std))
     return nn.functional.interpolate(scores, size=pixels.shape[2:], mode="bilinear").softmax(dim=1)
 
 
@@ -241,7 +241,7 @@ def test_parity_counts_the_pixels_whose_class_differs(exported: Path) -> None:
 
 def test_parity_does_not_lose_a_nan(exported: Path) -> None:
     diverged = tiny_segmenter()
-    nn.init.constant_(diverged.encoder.high.bias, float("nan"))
+    nn.init.constant_(diverged.encoders[0].high.bias, float("nan"))
     cases = measure_parity(diverged, exported, list(random_images(2, 40, 56)), [])
     assert np.isnan(cases[0].max_uncertainty_error)
 

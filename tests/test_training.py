@@ -255,7 +255,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(paths: TrainingPa
 class TwoParts(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.encoders = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))])
         self.heads = nn.ModuleList([nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)])
 
 
@@ -283,7 +283,7 @@ def test_only_weights_of_convolutions_decay_and_each_parameter_is_in_one_group(t
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(decays) == len(list(model.parameters()))
     for name, parameter in model.named_parameters():
-        convolution = name.endswith("weight") and not name.startswith("segmenter.encoder.1")
+        convolution = name.endswith("weight") and not name.startswith("segmenter.encoders.0.1")
         assert decays[id(parameter)] == (5e-4 if convolution else 0.0)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,16 @@ from omegaconf.errors import OmegaConfBaseException
 from ucc.errors import UserError
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large")
-METHODS = ("supervised", "ucc")
+METHODS = ("supervised", "mean_teacher", "cct", "gct", "cps", "ucc")
+PERTURBATIONS = (
+    "feature_noise",
+    "feature_drop",
+    "spatial_dropout",
+    "object_masking",
+    "context_masking",
+    "guided_cutout",
+    "virtual_adversarial",
+)
 
 
 def choice(*allowed: str) -> Any:
@@ -133,16 +142,42 @@ class OhemParams:
 
 
 @dataclass(kw_only=True)
+class MeanTeacherParams:
+    """The moving average that is the teacher."""
+
+    ema_decay: float = number(low=0, high=1)
+
+
+@dataclass(kw_only=True)
+class CctParams:
+    """One auxiliary decoder for each perturbation of the features."""
+
+    perturbations: list[str] = field(metadata={"allowed": PERTURBATIONS})
+
+
+@dataclass(kw_only=True)
+class GctParams:
+    """What the flaw detector decides."""
+
+    flaw_threshold: float = number(low=0, high=1)
+    correction_weight: float = number(low=0)
+
+
+@dataclass(kw_only=True)
 class MethodParams:
     """Which method trains the segmenter, and its switches."""
 
     name: str = choice(*METHODS)
     unsup_weight: float = number(low=0)
+    sharing: str = choice("cross_head", "cross_model")
     views: str = choice("none", "strong", "weak", "weak_strong")
     teacher_batchnorm: str = choice("batch", "running")
-    strong_batchnorm: str = choice("joint", "separate", "untracked")
+    unlabeled_batchnorm: str = choice("joint", "separate", "untracked")
     copy_paste: CopyPasteParams
     uncertainty: UncertaintyParams
+    mean_teacher: MeanTeacherParams
+    cct: CctParams
+    gct: GctParams
     ohem: OhemParams
 
 
@@ -311,6 +346,7 @@ def _expected(key: str) -> str:
         float | None: "a number or null",
         list[int]: "a list of whole numbers",
         list[float]: "a list of numbers",
+        list[str]: "a list of names",
     }
     return words[kind]
 
@@ -375,6 +411,11 @@ def _check_relations(params: Params, where: str) -> None:
         all(s <= w for s, w in zip(params.evaluate.stride, params.evaluate.window, strict=True)),
         "evaluate.stride must not exceed evaluate.window, or parts of the image would go unseen.",
     )
+    require(
+        bool(params.method.cct.perturbations),
+        f"method.cct.perturbations is empty: each auxiliary decoder needs one of {', '.join(PERTURBATIONS)}.",
+    )
+    _check_combinations(params, require)
     train = params.train
     ramp = train.supervised_warmup + train.unsup_rampup
     require(
@@ -382,3 +423,19 @@ def _check_relations(params: Params, where: str) -> None:
         f"train.supervised_warmup + train.unsup_rampup = {ramp} exceeds train.steps = {train.steps}: the "
         "unsupervised loss would never reach its full weight.",
     )
+
+
+def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:
+    """Switches of the method that exclude each other."""
+    method = params.method
+    if method.name == "ucc" and method.copy_paste.mode != "none":
+        require(
+            params.train.batch_labeled > 1,
+            f"method.copy_paste.mode = {method.copy_paste.mode} pastes from one labelled image into another: "
+            "train.batch_labeled must be at least 2.",
+        )
+    if method.sharing == "cross_model":
+        require(
+            method.name in ("ucc", "cps", "gct"),
+            f"method.sharing = cross_model: method.name = {method.name} has one network; set it to cross_head.",
+        )

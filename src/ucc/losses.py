@@ -48,3 +48,12 @@ def weighted_mean(values: Tensor, weights: Tensor, over: Tensor) -> Tensor:
     """
     numerator = (values * weights).sum(dim=(1, 2))
     return (numerator / over.sum(dim=(1, 2)).clamp(min=1e-6)).mean()
+
+
+def mean_squared_distance(probabilities: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Squared difference, mean over the classes of (B, C, H, W) and the pixels of `mask` (B, H, W); 0 without any.
+
+    No gradient passes into the target. This is the consistency cost of mean teacher, CCT and GCT.
+    """
+    distance = (probabilities - target.detach()).square().mean(dim=1)
+    return (distance * mask).sum() / mask.sum().clamp(min=1)

@@ -183,7 +183,7 @@ def parameter_groups(method: nn.Module, params: TrainParams) -> list[dict[str, A
     """SGD's groups: encoder and heads with their own rates, norms and biases of each without weight decay."""
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in method.named_parameters():
-        key = "encoder." in name, parameter.ndim > 1
+        key = "encoders." in name, parameter.ndim > 1
         groups.setdefault(key, []).append(parameter)
     return [
         {

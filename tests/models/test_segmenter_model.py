@@ -55,8 +55,8 @@ class Scores(nn.Module):
 def stub_segmenter(scores: Tensor) -> tuple[Segmenter, Recorder]:
     recorder = Recorder()
     encoder = Encoder(nn.Sequential(), nn.Sequential(), 3, 3)
-    segmenter = Segmenter(encoder, [Scores(scores)], scores.shape[1])
-    segmenter.encoder = recorder  # type: ignore[assignment]
+    segmenter = Segmenter([encoder], [Scores(scores)], scores.shape[1])
+    segmenter.encoders[0] = recorder
     return segmenter, recorder
 
 
@@ -71,13 +71,13 @@ def test_logits_have_the_size_of_the_image_and_gradients_reach_encoder_and_both_
     logits[0].square().mean().backward()
     assert gradient(segmenter.heads[0]) > 0
     assert gradient(segmenter.heads[1]) == 0
-    assert gradient(segmenter.encoder.low) > 0
-    assert gradient(segmenter.encoder.high) > 0
+    assert gradient(segmenter.encoders[0].low) > 0
+    assert gradient(segmenter.encoders[0].high) > 0
     segmenter.zero_grad()
     segmenter(images)[1].square().mean().backward()
     assert gradient(segmenter.heads[0]) == 0
     assert gradient(segmenter.heads[1]) > 0
-    assert gradient(segmenter.encoder) > 0
+    assert gradient(segmenter.encoders) > 0
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -128,7 +128,7 @@ def test_scores_are_upsampled_bilinearly_between_the_centres_of_pixels() -> None
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     first, again, other = (build_segmenter(model_params(), 3, heads=2, seed=seed) for seed in (4, 4, 5))
     assert same_state(first, again)
-    assert not same_state(first.encoder, other.encoder)
+    assert not same_state(first.encoders, other.encoders)
     assert not same_state(first.heads[0], other.heads[0])
 
 
@@ -143,7 +143,7 @@ def test_heads_have_one_structure_and_start_differently_in_every_convolution() -
 
 def test_the_number_of_heads_changes_neither_the_encoder_nor_the_first_head() -> None:
     one, two = (build_segmenter(model_params(), num_classes=3, heads=heads, seed=0) for heads in (1, 2))
-    assert same_state(one.encoder, two.encoder)
+    assert same_state(one.encoders, two.encoders)
     assert same_state(one.heads[0], two.heads[0])
     assert (len(one.heads), len(two.heads)) == (1, 2)
     assert two.num_classes == 3
@@ -160,4 +160,4 @@ def test_building_neither_reads_nor_moves_the_global_random_state() -> None:
 
 def test_normalisation_is_no_part_of_the_saved_state() -> None:
     state = build_segmenter(model_params(), num_classes=3, heads=1, seed=0).state_dict()
-    assert {name.partition(".")[0] for name in state} == {"encoder", "heads"}
+    assert {name.partition(".")[0] for name in state} == {"encoders", "heads"}

@@ -2,10 +2,21 @@
 
 from ucc.config import Params
 from ucc.methods.base import Method, StepLosses
+from ucc.methods.cct import CCT
+from ucc.methods.cps import CPS
+from ucc.methods.gct import GCT
+from ucc.methods.mean_teacher import MeanTeacher
 from ucc.methods.supervised import Supervised
 from ucc.methods.ucc import UCC
 
-_METHODS: dict[str, type[Method]] = {"supervised": Supervised, "ucc": UCC}
+_METHODS: dict[str, type[Method]] = {
+    "supervised": Supervised,
+    "mean_teacher": MeanTeacher,
+    "cct": CCT,
+    "gct": GCT,
+    "cps": CPS,
+    "ucc": UCC,
+}
 
 
 def build_method(params: Params, num_classes: int) -> Method:

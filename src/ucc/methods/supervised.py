@@ -25,6 +25,5 @@ class Supervised(Method):
 
     def forward(self, batch: Batch, step: int) -> StepLosses:  # noqa: ARG002 - the loss is the same at every step
         """The labelled loss."""
-        (logits,) = self.segmenter(batch.labeled.images)
-        loss = labeled_loss(logits, batch.labeled.masks, self.ohem)
+        loss = labeled_loss(self.segmenter(batch.labeled.images), batch.labeled.masks, self.ohem)
         return StepLosses(loss, {"loss": loss.detach(), "loss_sup": loss.detach()})

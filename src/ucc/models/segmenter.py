@@ -1,4 +1,4 @@
-"""One encoder with one or several heads, from raw RGB to class scores."""
+"""Encoders and heads that make up a segmenter, from raw RGB to class scores."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,19 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Segmenter(nn.Module):
-    """`f` and `g_1 ... g_M` of the paper. Normalisation is inside, so training and deployment cannot differ in it."""
+    """`f` and `g_1 ... g_M` of the paper: one encoder that all heads share, or one for each head (table 7).
+
+    Normalisation is inside, so training and deployment cannot differ in it.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, encoder: Encoder, heads: Sequence[nn.Module], num_classes: int) -> None:
+    def __init__(self, encoders: Sequence[Encoder], heads: Sequence[nn.Module], num_classes: int) -> None:
         super().__init__()
-        self.encoder = encoder
+        if len(encoders) not in (1, len(heads)):
+            raise ValueError(f"{len(heads)} heads need 1 or {len(heads)} encoders, not {len(encoders)}")
+        self.encoders = nn.ModuleList(encoders)
         self.heads = nn.ModuleList(heads)
         self.num_classes = num_classes
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1) * 255, persistent=False)
@@ -32,49 +37,77 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """RGB images, uint8 or float of 0..255, (B, 3, H, W) of any size, to logits (B, C, H, W), one per head."""
-        features = self.encode(images)
-        size = (images.shape[2], images.shape[3])
-        return [self.decode(head, features, size) for head in range(len(self.heads))]
+        return self.forward_rows(images, [slice(None)] * len(self.heads))
 
-    def encode(self, images: Tensor) -> Features:
-        """Normalise RGB images (B, 3, H, W) of 0..255 and compute the encoder's features."""
+    def forward_rows(self, images: Tensor, rows: Sequence[list[int] | slice]) -> list[Tensor]:
+        """Logits (len(rows[m]), C, H, W) of each head m on the images that `rows[m]` names.
+
+        A shared encoder sees all images in one pass, an encoder of its own only those of its head.
+        """
+        size = (images.shape[2], images.shape[3])
+        if len(self.encoders) == 1:
+            low, high = self.encode(images)
+            return [self.decode(head, (low[chosen], high[chosen]), size) for head, chosen in enumerate(rows)]
+        return [self.decode(head, self.encode(images[chosen], head), size) for head, chosen in enumerate(rows)]
+
+    def encode(self, images: Tensor, head: int = 0) -> Features:
+        """Normalise RGB images (B, 3, H, W) of 0..255 and compute the features that `head` works on."""
         normalized = (images.float() - self.mean) / self.std
-        features: Features = self.encoder(normalized.contiguous(memory_format=torch.channels_last))
+        encoder = self.encoders[head % len(self.encoders)]
+        features: Features = encoder(normalized.contiguous(memory_format=torch.channels_last))
         return features
 
     def decode(self, head: int, features: Features, size: tuple[int, int]) -> Tensor:
         """Logits (B, C, *size) of one head, upsampled bilinearly from stride 4, in float32."""
-        scores = self.heads[head](features)
-        # Softmax and cross-entropy need float32; half the digits of bfloat16 would make confidences tie.
-        return functional.interpolate(scores.float(), size=size, mode="bilinear", align_corners=False)
+        return upsample(self.heads[head](features), size)
 
 
-def build_segmenter(params: ModelParams, num_classes: int, heads: int, seed: int, pretrained: bool = True) -> Segmenter:
-    """Build a segmenter; encoder and each head are initialised from random streams of their own.
+def upsample(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scores of a head (B, C, H/4, W/4) to logits (B, C, *size) in float32, bilinearly."""
+    # Softmax and cross-entropy need float32; half the digits of bfloat16 would make confidences tie.
+    return functional.interpolate(scores.float(), size=size, mode="bilinear", align_corners=False)
 
+
+def build_segmenter(
+    params: ModelParams,
+    num_classes: int,
+    heads: int,
+    seed: int,
+    shared_encoder: bool = True,
+    pretrained: bool = True,
+) -> Segmenter:
+    """Build a segmenter; each encoder and each head is initialised from a random stream of its own.
+
+    Encoders that start from given weights start equal, and only their heads differ, as in CPS.
     `pretrained=False` leaves `params.weights` aside, for a segmenter whose state is loaded afterwards.
 
     Raises:
         UserError: if the start weights cannot be had or do not fit.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "encoder"))
-        network = classifier_network(params.backbone)
-        if pretrained:
-            load_weights(network, params.backbone, params.weights)
-        encoder = cut_encoder(params.backbone, network, params.output_stride)
-        built = []
-        for index in range(heads):
-            torch.manual_seed(derive_seed(seed, "head", index))
-            built.append(
-                DeepLabV3PlusHead(
-                    encoder.low_channels,
-                    encoder.high_channels,
-                    num_classes,
-                    params.head_width,
-                    params.output_stride,
-                    separable=params.head == "separable",
-                    dropout=params.dropout,
-                )
-            )
-    return Segmenter(encoder, built, num_classes).to(memory_format=torch.channels_last)
+        encoders = [_build_encoder(params, seed, index, pretrained) for index in range(1 if shared_encoder else heads)]
+        built = [build_head(params, encoders[0], num_classes, seed, index) for index in range(heads)]
+    return Segmenter(encoders, built, num_classes).to(memory_format=torch.channels_last)
+
+
+def build_head(params: ModelParams, encoder: Encoder, num_classes: int, seed: int, index: int) -> DeepLabV3PlusHead:
+    """The `index`-th head of a seed for the features of `encoder`; seeds torch's global generator and draws from it."""
+    torch.manual_seed(derive_seed(seed, "head", index))
+    return DeepLabV3PlusHead(
+        encoder.low_channels,
+        encoder.high_channels,
+        num_classes,
+        params.head_width,
+        params.output_stride,
+        separable=params.head == "separable",
+        dropout=params.dropout,
+    )
+
+
+def _build_encoder(params: ModelParams, seed: int, index: int, pretrained: bool) -> Encoder:
+    # The first encoder's stream has no number, so that a segmenter with a shared one starts as it always did.
+    torch.manual_seed(derive_seed(seed, "encoder", *([index] if index else [])))
+    network = classifier_network(params.backbone)
+    if pretrained:
+        load_weights(network, params.backbone, params.weights)
+    return cut_encoder(params.backbone, network, params.output_stride)

@@ -28,7 +28,8 @@ class SegmenterFacts:
 
 def save_segmenter(path: Path, segmenter: Segmenter, facts: SegmenterFacts) -> None:
     """Write weights and facts atomically."""
-    content = {"facts": asdict(facts), "heads": len(segmenter.heads), "state": segmenter.state_dict()}
+    structure = {"heads": len(segmenter.heads), "shared_encoder": len(segmenter.encoders) == 1}
+    content = {"facts": asdict(facts), **structure, "state": segmenter.state_dict()}
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
@@ -45,7 +46,14 @@ def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         values = content["facts"]
         facts = SegmenterFacts(**{**values, "model": ModelParams(**values["model"])})
-        segmenter = build_segmenter(facts.model, len(facts.classes), content["heads"], seed=0, pretrained=False)
+        segmenter = build_segmenter(
+            facts.model,
+            len(facts.classes),
+            content["heads"],
+            seed=0,
+            shared_encoder=content["shared_encoder"],
+            pretrained=False,
+        )
         segmenter.load_state_dict(content["state"])
     except Exception as error:
         # A damaged or foreign file shows in any of many exception types; for the user they are one case.

@@ -1,7 +1,6 @@
-"""The contract of every training method, and UCC's step against a slow reference written from the equations."""
+"""UCC: its schedule, its teacher, and its step against a slow reference written from the equations."""
 
-from collections.abc import Callable, Iterable
-from copy import deepcopy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from slow_reference import CLASSES, Array, PixelHeads, random_batch, slow_supervised, softmax
+from torch import Tensor
 
-from ucc.config import METHODS, Params
-from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+from ucc.config import Params
+from ucc.data.batch import Batch, LabeledBatch
 from ucc.data.loader import StepBatches
 from ucc.data.manifest import Manifest
 from ucc.methods import build_method
@@ -21,83 +21,11 @@ from ucc.methods.ucc import UCC
 from ucc.models import Segmenter
 
 LoadParams = Callable[..., Params]
-Array = NDArray[np.float64]
-CLASSES = 3
 
 
 @pytest.fixture(scope="module")
 def batch(tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams) -> Batch:
     return StepBatches(tiny_dataset, tiny_manifest, tiny_params(), unlabeled=True)[0]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_losses_are_finite_scalars_and_train_the_encoder_and_every_head(
-    name: str, batch: Batch, tiny_params: LoadParams
-) -> None:
-    method = build_method(tiny_params(f"method.name={name}"), CLASSES)
-    losses = method(batch, 0)
-    assert losses.total.shape == ()
-    assert {"loss", "loss_sup"} <= losses.record.keys()
-    for value in losses.record.values():
-        assert value.shape == ()
-        assert torch.isfinite(value)
-        assert not value.requires_grad
-    assert losses.record["loss"] == losses.total
-    losses.total.backward()
-    for part in (method.segmenter.encoder, *method.segmenter.heads):
-        gradients = [parameter.grad for parameter in part.parameters()]
-        assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients)
-        assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_few_steps_lower_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
-    method = build_method(tiny_params(f"method.name={name}", "method.copy_paste.mode=none"), CLASSES)
-    optimizer = torch.optim.SGD(method.parameters(), lr=0.02, momentum=0.9)
-    course = []
-    for _ in range(8):
-        torch.manual_seed(0)
-        losses = method(batch, 0)
-        optimizer.zero_grad()
-        losses.total.backward()
-        optimizer.step()
-        course.append(float(losses.record["loss_sup"]))
-    assert course[-1] < 0.8 * course[0]
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_its_state_is_all_that_a_method_needs_to_go_on(name: str, batch: Batch, tiny_params: LoadParams) -> None:
-    first = build_method(tiny_params(f"method.name={name}"), CLASSES)
-    first(batch, 0)
-    second = build_method(tiny_params(f"method.name={name}", "train.seed=1"), CLASSES)
-    second.load_state_dict(first.state_dict())
-    second_seed_aside = build_method(tiny_params(f"method.name={name}"), CLASSES)
-    second_seed_aside.load_state_dict(second.state_dict())
-    records = []
-    for method in (first, second_seed_aside):
-        torch.manual_seed(0)
-        records.append(method(batch, 1).record)
-    assert records[0].keys() == records[1].keys()
-    assert all(torch.equal(records[0][key], records[1][key]) for key in records[0])
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_only_methods_that_say_so_look_at_unlabeled_images(name: str, batch: Batch, tiny_params: LoadParams) -> None:
-    method = build_method(tiny_params(f"method.name={name}", "model.dropout=0"), CLASSES)
-    other = deepcopy(method)
-    assert batch.unlabeled is not None
-    changed = replace(batch, unlabeled=replace(batch.unlabeled, strong=255 - batch.unlabeled.strong))
-    same = torch.equal(method(batch, 0).total, other(changed, 0).total)
-    assert same is not method.uses_unlabeled
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_hard_example_mining_changes_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
-    ohem = ("method.ohem.enabled=true", "method.ohem.threshold=0", "method.ohem.min_kept=6250")
-    changes = (f"method.name={name}", "model.dropout=0")
-    plain = build_method(tiny_params(*changes), CLASSES)(batch, 0).record["loss_sup"]
-    mined = build_method(tiny_params(*changes, *ohem), CLASSES)(batch, 0).record["loss_sup"]
-    assert mined > 1.2 * plain  # 10 pixels an image, the hardest ones
 
 
 def build_ucc(params: Params) -> UCC:
@@ -135,7 +63,7 @@ def test_no_gradient_passes_through_the_pseudo_labels(batch: Batch, tiny_params:
 
 @pytest.mark.parametrize("mode", ["joint", "separate", "untracked"])
 def test_each_way_to_normalize_strong_views_trains(mode: str, batch: Batch, tiny_params: LoadParams) -> None:
-    losses = build_ucc(tiny_params(f"method.strong_batchnorm={mode}"))(batch, 0)
+    losses = build_ucc(tiny_params(f"method.unlabeled_batchnorm={mode}"))(batch, 0)
     losses.total.backward()
     assert all(torch.isfinite(value) for value in losses.record.values())
     assert float(losses.record["loss_unsup"]) > 0
@@ -151,7 +79,7 @@ def test_untracked_strong_views_leave_no_trace_in_the_running_statistics(batch: 
     changes = ("method.copy_paste.mode=none", "model.dropout=0")
     by_mode = {}
     for mode in ("joint", "separate", "untracked"):
-        method = build_ucc(tiny_params(f"method.strong_batchnorm={mode}", *changes))
+        method = build_ucc(tiny_params(f"method.unlabeled_batchnorm={mode}", *changes))
         method(batch, 0)
         by_mode[mode] = running_statistics(method)
     clean = build_ucc(tiny_params(*changes))
@@ -165,7 +93,7 @@ def test_untracked_strong_views_leave_no_trace_in_the_running_statistics(batch: 
 
 
 def test_untracked_statistics_are_tracked_again_afterwards(batch: Batch, tiny_params: LoadParams) -> None:
-    method = build_ucc(tiny_params("method.strong_batchnorm=untracked"))
+    method = build_ucc(tiny_params("method.unlabeled_batchnorm=untracked"))
     method(batch, 0)
     before = [value.clone() for value in running_statistics(method)]
     method.segmenter(batch.labeled.images)
@@ -184,82 +112,6 @@ def test_a_running_teacher_labels_as_in_deployment_and_leaves_no_trace(batch: Ba
     with torch.no_grad():
         deployed = method.segmenter.eval()(batch.unlabeled.weak)
     assert [torch.equal(t.labels, logits.argmax(1)) for t, logits in zip(taught, deployed, strict=True)] == [True, True]
-
-
-# ---- One step of UCC against a slow reference. The stub's heads look at each pixel by itself, without BatchNorm. ----
-
-
-class PixelHeads(nn.Module):
-    """Two linear heads on the colour of each pixel; notes the images that are encoded, call by call."""
-
-    num_classes = CLASSES
-
-    def __init__(self) -> None:
-        super().__init__()
-        random = torch.Generator().manual_seed(0)
-        self.heads = nn.ModuleList(nn.Conv2d(3, CLASSES, 1) for _ in range(2))
-        for parameter in self.parameters():
-            parameter.data = torch.randn(parameter.shape, generator=random)
-        self.encoded: list[Tensor] = []
-
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        self.encoded.append(images)
-        features = images.float() / 100 - 1
-        return features, features
-
-    def decode(self, head: int, features: tuple[Tensor, Tensor], size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        logits: Tensor = self.heads[head](features[0])
-        return logits
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        features = self.encode(images)
-        return [self.decode(head, features, (0, 0)) for head in range(2)]
-
-    def scores(self, images: Tensor) -> list[Array]:
-        """Logits (B, C, H, W) of both heads, for the reference."""
-        with torch.no_grad():
-            return [self.heads[h](images.float() / 100 - 1).double().numpy() for h in range(2)]
-
-
-def random_batch(strong_views: int) -> Batch:
-    """Labelled colours are even numbers and unlabelled ones odd, so that pasted pixels can be told apart."""
-    rng = np.random.default_rng(5)
-
-    def colors(*shape: int, odd: int) -> Tensor:
-        return torch.from_numpy(2 * rng.integers(0, 128, shape, dtype=np.uint8) + np.uint8(odd))
-
-    masks = rng.choice([0, 1, 2, 255], (3, 8, 6))
-    weak_valid = torch.from_numpy(rng.random((2, 8, 6)) < 0.8)
-    weak_valid[1, :, :3] = False
-    strong_valid = torch.from_numpy(rng.random((strong_views, 2, 8, 6)) < 0.8) & weak_valid
-    return Batch(
-        LabeledBatch(torch.arange(3), colors(3, 3, 8, 6, odd=0), torch.from_numpy(masks)),
-        UnlabeledBatch(
-            torch.arange(2),
-            colors(2, 3, 8, 6, odd=1),
-            weak_valid,
-            colors(strong_views, 2, 3, 8, 6, odd=1),
-            strong_valid,
-        ),
-    )
-
-
-def softmax(scores: Array) -> Array:
-    exponentials = np.exp(scores - scores.max())
-    return np.asarray(exponentials / exponentials.sum())
-
-
-def slow_supervised(scores: Iterable[Array], masks: NDArray[np.int64]) -> float:
-    """Eq. 1: for each head the mean cross-entropy over labelled pixels."""
-    total = 0.0
-    for head in scores:
-        losses = [
-            -np.log(softmax(head[b, :, y, x])[masks[b, y, x]])
-            for b, y, x in np.ndindex(masks.shape)
-            if masks[b, y, x] != 255
-        ]
-        total += float(np.mean(losses))
-    return total
 
 
 def slow_weight(own: float, peer: float, rule: str) -> float:
@@ -303,7 +155,7 @@ def slow_unsupervised(
 
 def stubbed(params: Params) -> tuple[UCC, PixelHeads]:
     stub = PixelHeads()
-    return UCC(cast(Segmenter, stub), params.method, params.train), stub
+    return UCC(cast(Segmenter, stub), params), stub
 
 
 @pytest.mark.parametrize("strong_views", [1, 2])
@@ -317,7 +169,7 @@ def test_a_step_is_what_the_equations_say(
         "method.copy_paste.mode=none",
         f"method.uncertainty.rule={rule}",
         f"method.uncertainty.normalize={normalize}",
-        f"method.strong_batchnorm={batchnorm}",
+        f"method.unlabeled_batchnorm={batchnorm}",
     )
     ucc, stub = stubbed(params)
     batch = random_batch(strong_views)

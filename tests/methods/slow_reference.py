@@ -1,0 +1,81 @@
+"""Stand-ins for networks and batches that are small enough to check a training step pixel by pixel."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+
+Array = NDArray[np.float64]
+CLASSES = 3
+
+
+class PixelHeads(nn.Module):
+    """Two linear heads on the colour of each pixel; notes the images that are encoded, call by call."""
+
+    num_classes = CLASSES
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(0)
+        self.heads = nn.ModuleList(nn.Conv2d(3, CLASSES, 1) for _ in range(2))
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=random)
+        self.encoded: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.forward_rows(images, [slice(None)] * 2)
+
+    def forward_rows(self, images: Tensor, rows: Sequence[list[int] | slice]) -> list[Tensor]:
+        self.encoded.append(images)
+        features = images.float() / 100 - 1
+        return [self.heads[head](features[chosen]) for head, chosen in enumerate(rows)]
+
+    def scores(self, images: Tensor) -> list[Array]:
+        """Logits (B, C, H, W) of both heads, for the reference."""
+        with torch.no_grad():
+            return [self.heads[h](images.float() / 100 - 1).double().numpy() for h in range(2)]
+
+
+def random_batch(strong_views: int) -> Batch:
+    """Labelled colours are even numbers and unlabelled ones odd, so that pasted pixels can be told apart."""
+    rng = np.random.default_rng(5)
+
+    def colors(*shape: int, odd: int) -> Tensor:
+        return torch.from_numpy(2 * rng.integers(0, 128, shape, dtype=np.uint8) + np.uint8(odd))
+
+    masks = rng.choice([0, 1, 2, 255], (3, 8, 6))
+    weak_valid = torch.from_numpy(rng.random((2, 8, 6)) < 0.8)
+    weak_valid[1, :, :3] = False
+    strong_valid = torch.from_numpy(rng.random((strong_views, 2, 8, 6)) < 0.8) & weak_valid
+    return Batch(
+        LabeledBatch(torch.arange(3), colors(3, 3, 8, 6, odd=0), torch.from_numpy(masks)),
+        UnlabeledBatch(
+            torch.arange(2),
+            colors(2, 3, 8, 6, odd=1),
+            weak_valid,
+            colors(strong_views, 2, 3, 8, 6, odd=1),
+            strong_valid,
+        ),
+    )
+
+
+def softmax(scores: Array) -> Array:
+    exponentials = np.exp(scores - scores.max())
+    return np.asarray(exponentials / exponentials.sum())
+
+
+def slow_supervised(scores: Iterable[Array], masks: NDArray[np.int64]) -> float:
+    """Eq. 1: for each head the mean cross-entropy over labelled pixels."""
+    total = 0.0
+    for head in scores:
+        losses = [
+            -np.log(softmax(head[b, :, y, x])[masks[b, y, x]])
+            for b, y, x in np.ndindex(masks.shape)
+            if masks[b, y, x] != 255
+        ]
+        total += float(np.mean(losses))
+    return total

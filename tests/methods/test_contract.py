@@ -1,0 +1,125 @@
+"""The contract of every training method."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ucc.config import METHODS, Params
+from ucc.data.batch import Batch
+from ucc.data.loader import StepBatches
+from ucc.data.manifest import Manifest
+from ucc.methods import Method, build_method
+
+LoadParams = Callable[..., Params]
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def batch(tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams) -> Batch:
+    return StepBatches(tiny_dataset, tiny_manifest, tiny_params(), unlabeled=True)[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_are_finite_scalars_and_gradients_reach_all_that_is_trained_and_nothing_else(
+    name: str, batch: Batch, tiny_params: LoadParams
+) -> None:
+    method = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    losses = method(batch, 0)
+    assert losses.total.shape == ()
+    assert {"loss", "loss_sup"} <= losses.record.keys()
+    assert ("loss_unsup" in losses.record) is method.uses_unlabeled
+    for value in losses.record.values():
+        assert value.shape == ()
+        assert torch.isfinite(value)
+        assert not value.requires_grad
+    assert losses.record["loss"] == losses.total
+    losses.total.backward()
+    for parameter_name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, parameter_name
+            assert torch.isfinite(parameter.grad).all(), parameter_name
+        else:
+            assert parameter.grad is None, parameter_name
+    for part in trained_parts(method):
+        assert max(float(p.grad.abs().max()) for p in part.parameters() if p.grad is not None) > 0
+
+
+def trained_parts(method: Method) -> list[nn.Module]:
+    """Encoders, heads and whatever else has parameters of its own that learn."""
+    parts = [part for module in method.children() for part in (*module.children(), module)]
+    return [part for part in parts if any(parameter.requires_grad for parameter in part.parameters())]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_gradient_passes_through_what_teaches(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    """Pseudo labels and targets come from the weak view; where that view also learns, all of it is one pass."""
+    assert batch.unlabeled is not None
+    weak = batch.unlabeled.weak.float().requires_grad_()
+    strong = batch.unlabeled.strong.float().requires_grad_()
+    labeled = replace(batch.labeled, images=batch.labeled.images.float().requires_grad_())
+    method = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    method(Batch(labeled, replace(batch.unlabeled, weak=weak, strong=strong)), 0).total.backward()
+    assert labeled.images.grad is not None
+    learns_on = {"ucc": strong, "mean_teacher": strong, "cps": weak, "cct": weak, "gct": weak}.get(name)
+    for view in (weak, strong):
+        assert (view.grad is not None) is (view is learns_on)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_few_steps_lower_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    method = build_method(tiny_params(f"method.name={name}", "method.copy_paste.mode=none"), CLASSES)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.02, momentum=0.9)
+    course = []
+    for _ in range(8):
+        torch.manual_seed(0)
+        losses = method(batch, 0)
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        course.append(float(losses.record["loss_sup"]))
+    assert course[-1] < 0.8 * course[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_state_is_all_that_a_method_needs_to_go_on(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    first = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    first(batch, 0)
+    second = build_method(tiny_params(f"method.name={name}", "train.seed=1"), CLASSES)
+    second.load_state_dict(first.state_dict())
+    second_seed_aside = build_method(tiny_params(f"method.name={name}"), CLASSES)
+    second_seed_aside.load_state_dict(second.state_dict())
+    records = []
+    for method in (first, second_seed_aside):
+        torch.manual_seed(0)
+        records.append(method(batch, 1).record)
+    assert records[0].keys() == records[1].keys()
+    assert all(torch.equal(records[0][key], records[1][key]) for key in records[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_methods_that_say_so_look_at_unlabeled_images(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    method = build_method(tiny_params(f"method.name={name}", "model.dropout=0"), CLASSES)
+    other = deepcopy(method)
+    assert batch.unlabeled is not None
+    unlabeled = replace(batch.unlabeled, weak=255 - batch.unlabeled.weak, strong=255 - batch.unlabeled.strong)
+    changed = replace(batch, unlabeled=unlabeled)
+    totals = []
+    for one, data in ((method, batch), (other, changed)):
+        torch.manual_seed(0)
+        totals.append(one(data, 0).total)
+    same = torch.equal(*totals)
+    assert same is not method.uses_unlabeled
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_hard_example_mining_changes_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    ohem = ("method.ohem.enabled=true", "method.ohem.threshold=0", "method.ohem.min_kept=6250")
+    changes = (f"method.name={name}", "model.dropout=0")
+    plain = build_method(tiny_params(*changes), CLASSES)(batch, 0).record["loss_sup"]
+    mined = build_method(tiny_params(*changes, *ohem), CLASSES)(batch, 0).record["loss_sup"]
+    assert mined > 1.2 * plain  # 10 pixels an image, the hardest ones
