@@ -14,20 +14,20 @@ CLASSES = 3
 
 
 class PixelHeads(nn.Module):
-    """Two linear heads on the colour of each pixel; notes the images that are encoded, call by call."""
+    """Linear heads on the colour of each pixel; notes the images that are encoded, call by call."""
 
     num_classes = CLASSES
 
-    def __init__(self) -> None:
+    def __init__(self, heads: int = 2) -> None:
         super().__init__()
         random = torch.Generator().manual_seed(0)
-        self.heads = nn.ModuleList(nn.Conv2d(3, CLASSES, 1) for _ in range(2))
+        self.heads = nn.ModuleList(nn.Conv2d(3, CLASSES, 1) for _ in range(heads))
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=random)
         self.encoded: list[Tensor] = []
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return self.forward_rows(images, [slice(None)] * 2)
+        return self.forward_rows(images, [slice(None)] * len(self.heads))
 
     def forward_rows(self, images: Tensor, rows: Sequence[list[int] | slice]) -> list[Tensor]:
         self.encoded.append(images)
@@ -35,9 +35,9 @@ class PixelHeads(nn.Module):
         return [self.heads[head](features[chosen]) for head, chosen in enumerate(rows)]
 
     def scores(self, images: Tensor) -> list[Array]:
-        """Logits (B, C, H, W) of both heads, for the reference."""
+        """Logits (B, C, H, W) of every head, for the reference."""
         with torch.no_grad():
-            return [self.heads[h](images.float() / 100 - 1).double().numpy() for h in range(2)]
+            return [head(images.float() / 100 - 1).double().numpy() for head in self.heads]
 
 
 def random_batch(strong_views: int) -> Batch:
