@@ -70,7 +70,10 @@ class Trainer:
         """The training loop."""
         params, fabric = self.params.train, self.fabric
         start = self._resume()
-        batches = StepBatches(self.paths.dataset, self.manifest, self.params, self.method.uses_unlabeled)
+        method = self.method
+        batches = StepBatches(
+            self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views
+        )
         loader = training_batches(batches, start, params.steps, params.workers, fabric.device)
         images = params.batch_labeled + (params.batch_unlabeled if self.method.uses_unlabeled else 0)
         progress = TrainingProgress(params, images, start)

@@ -155,6 +155,21 @@ def test_methods_without_unlabeled_images_get_none(
     assert StepBatches(tiny_dataset, tiny_manifest, tiny_params(), unlabeled=False)[0].unlabeled is None
 
 
+@pytest.mark.parametrize("mode", ["none", "strong", "weak", "weak_strong"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_no_more_views_are_made_than_are_looked_at(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, mode: str, count: int
+) -> None:
+    params = tiny_params(f"method.views={mode}")
+    fewer = StepBatches(tiny_dataset, tiny_manifest, params, unlabeled=True, strong_views=count)[0].unlabeled
+    both = StepBatches(tiny_dataset, tiny_manifest, params, unlabeled=True)[0].unlabeled
+    assert fewer is not None
+    assert both is not None
+    assert len(fewer.strong) == len(fewer.strong_valid) == count
+    assert torch.equal(fewer.weak, both.weak)
+    assert torch.equal(fewer.strong, both.strong[:count])
+
+
 @pytest.mark.parametrize("photometric_first", [True, False])
 def test_strong_views_have_the_geometry_of_their_weak_view(
     tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, photometric_first: bool

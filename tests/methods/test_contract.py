@@ -117,6 +117,17 @@ def test_only_methods_that_say_so_look_at_unlabeled_images(name: str, batch: Bat
 
 
 @pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("views", ["none", "strong", "weak", "weak_strong"])
+def test_a_method_gets_the_views_it_asks_for(
+    name: str, views: str, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    params = tiny_params(f"method.name={name}", f"method.views={views}")
+    method = build_method(params, CLASSES)
+    batches = StepBatches(tiny_dataset, tiny_manifest, params, method.uses_unlabeled, method.strong_views)
+    assert torch.isfinite(method(batches[0], 0).total)
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_hard_example_mining_changes_the_labeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
     ohem = ("method.ohem.enabled=true", "method.ohem.threshold=0", "method.ohem.min_kept=6250")
     changes = (f"method.name={name}", "model.dropout=0")

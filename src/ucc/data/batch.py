@@ -48,7 +48,7 @@ class UnlabeledBatch(_Tensors):
         slots: int64 (U,), positions in the global batch.
         weak: RGB uint8 (U, 3, H, W).
         weak_valid: bool (U, H, W), False where padded (decision J).
-        strong: RGB uint8 (V, U, 3, H, W), V is 1 or the number of heads (decision F).
+        strong: RGB uint8 (V, U, 3, H, W), V is 1, the number of heads (decision F), or 0 if no method needs them.
         strong_valid: bool (V, U, H, W), False where padded or dropped out (decisions H, J).
     """
 

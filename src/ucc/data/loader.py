@@ -22,7 +22,10 @@ from ucc.seeding import generator
 
 
 class StepBatches(Dataset[Batch]):
-    """Indexed by the training step; `rank` of `world` processes gets its equal share of the global batch."""
+    """Indexed by the training step; `rank` of `world` processes gets its equal share of the global batch.
+
+    `strong_views` is how many views the training method looks at beside the one for pseudo labels; no more are made.
+    """
 
     def __init__(
         self,
@@ -30,11 +33,13 @@ class StepBatches(Dataset[Batch]):
         manifest: Manifest,
         params: Params,
         unlabeled: bool,
+        strong_views: int = 2,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.dataset = dataset
         self.params = params
+        self.strong_views = strong_views
         self.labeled = manifest.subset("labeled")
         self.unlabeled = manifest.subset("unlabeled") if unlabeled else ()
         if not self.labeled:
@@ -77,13 +82,16 @@ class StepBatches(Dataset[Batch]):
             views = self._views(read_image(self.dataset / sample.image), step, slot)
             weak.append(views[0])
             strong.append(views[1:])
+        weak_images, weak_valid = _channels_first([image for image, _ in weak]), _valid([valid for _, valid in weak])
         per_view = list(zip(*strong, strict=True))
+        images = [_channels_first([image for image, _ in view]) for view in per_view]
+        valid = [_valid([valid for _, valid in view]) for view in per_view]
         return UnlabeledBatch(
             slots=torch.tensor(self.unlabeled_slots),
-            weak=_channels_first([image for image, _ in weak]),
-            weak_valid=_valid([valid for _, valid in weak]),
-            strong=torch.stack([_channels_first([image for image, _ in view]) for view in per_view]),
-            strong_valid=torch.stack([_valid([valid for _, valid in view]) for view in per_view]),
+            weak=weak_images,
+            weak_valid=weak_valid,
+            strong=torch.stack(images) if images else weak_images.new_empty((0, *weak_images.shape)),
+            strong_valid=torch.stack(valid) if valid else weak_valid.new_empty((0, *weak_valid.shape)),
         )
 
     def _views(self, image: Pixels, step: int, slot: int) -> list[tuple[Pixels, Pixels]]:
@@ -93,8 +101,8 @@ class StepBatches(Dataset[Batch]):
         geometry = Geometry.draw(image.shape[:2], views, rng, crop_only=mode == "none")
         weak = geometry.image(image), geometry.valid()
         if mode in ("none", "weak"):
-            return [weak, weak]
-        count = 2 if views.strong_per_head and mode == "weak_strong" else 1
+            return [weak] * (1 + min(1, self.strong_views))
+        count = 1 if mode == "strong" else min(self.strong_views, 2 if views.strong_per_head else 1)
         strong = []
         for view in range(count):
             rng = generator(self.params.train.seed, "strong", step, slot, view)
@@ -103,7 +111,7 @@ class StepBatches(Dataset[Batch]):
                 strong.append((geometry.image(changed), geometry.mask(kept) * geometry.valid()))
             else:
                 strong.append(self.strong_view(*weak, rng))
-        return [strong[0], strong[0]] if mode == "strong" else [weak, *strong]
+        return strong * (1 + min(1, self.strong_views)) if mode == "strong" else [weak, *strong]
 
     def _sample(self, samples: Sequence[Sample], stream: str, position: int) -> Sample:
         """Shuffled anew each time all have been seen; `position` counts from the beginning of training."""

@@ -36,6 +36,8 @@ class Method(nn.Module, ABC):
     """
 
     uses_unlabeled: ClassVar[bool]
+    # How many views it looks at beside the weak one, at most.
+    strong_views: ClassVar[int] = 0
     segmenter: Segmenter
 
     @classmethod

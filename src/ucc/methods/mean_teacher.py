@@ -1,7 +1,7 @@
 """Mean teacher (Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017)."""
 
 from copy import deepcopy
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ class MeanTeacher(SemiSupervised):
     `segmenter` is the teacher, which the paper evaluates too. It averages the student as each step finds it, so
     the update of the last step is not in it.
     """
+
+    strong_views: ClassVar[int] = 1
 
     def __init__(self, segmenter: Segmenter, params: Params) -> None:
         super().__init__(segmenter.requires_grad_(False), params)

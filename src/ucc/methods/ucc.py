@@ -5,7 +5,7 @@ that the other one gave to the weak view of the same unlabelled image.
 """
 
 from dataclasses import replace
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Teaching(NamedTuple):
 
 class UCC(SemiSupervised):
     """Eqs. 1-12."""
+
+    strong_views: ClassVar[int] = 2
 
     def __init__(self, segmenter: Segmenter, params: Params) -> None:
         super().__init__(segmenter, params)
