@@ -67,6 +67,7 @@ class DatasetParams:
 
     name: str = choice("streets", "camvid", "folder")
     root: str | None
+    max_side: int | None = number(low=16)
     streets: StreetsParams
 
 
@@ -343,6 +344,7 @@ def _expected(key: str) -> str:
         bool: "true or false",
         str: "text",
         str | None: "text or null",
+        int | None: "a whole number or null",
         float | None: "a number or null",
         list[int]: "a list of whole numbers",
         list[float]: "a list of numbers",

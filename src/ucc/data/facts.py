@@ -1,10 +1,7 @@
 """What the files of a data set hold, as a table with one row an image: what validation stands on."""
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,27 +12,10 @@ from ucc.data.images import Image, read_image, read_mask
 from ucc.data.manifest import Manifest, Sample
 from ucc.errors import UserError
 from ucc.files import sha256
-from ucc.progress import Progress
+from ucc.progress import read_parallel
 
 MASKED_SUBSETS = ("labeled", "val", "test")
 NAMED_TWINS = 3
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def read_parallel(read: Callable[[Item], Result], items: Sequence[Item], label: str) -> list[Result]:
-    """`[read(item) for item in items]` on a few threads, with a line of progress.
-
-    Threads suffice: decoding and hashing release the interpreter's lock.
-    """
-    results: list[Result] = []
-    progress = Progress(label, len(items))
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for result in pool.map(read, items):
-            results.append(result)
-            progress.advance()
-    return results
 
 
 def count_pixels(mask: Image) -> NDArray[np.int64]:

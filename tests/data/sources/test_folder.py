@@ -18,7 +18,9 @@ NO_STREETS = StreetsParams(train_images=1, val_images=1, height=32, width=32, se
 
 
 def from_params(root: str | None, out: Path) -> DatasetInfo:
-    return prepare_dataset(DatasetParams(name="folder", root=root, streets=NO_STREETS), out, out.parent / "raw")
+    return prepare_dataset(
+        DatasetParams(name="folder", root=root, max_side=None, streets=NO_STREETS), out, out.parent / "raw"
+    )
 
 
 def write_pixels(path: Path, *shape: int) -> None:
@@ -121,13 +123,17 @@ def test_a_root_is_required_and_must_exist(tmp_path: Path) -> None:
     for root, message in ((None, "dataset.root must name"), (str(tmp_path / "nowhere"), "nowhere: no such folder")):
         with pytest.raises(UserError, match=message):
             prepare_dataset(
-                DatasetParams(name="folder", root=root, streets=NO_STREETS), tmp_path / "out", tmp_path / "raw"
+                DatasetParams(name="folder", root=root, max_side=None, streets=NO_STREETS),
+                tmp_path / "out",
+                tmp_path / "raw",
             )
 
 
 def test_a_root_may_begin_with_a_tilde(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(mine.parent))
     info = prepare_dataset(
-        DatasetParams(name="folder", root="~/mine", streets=NO_STREETS), tmp_path / "out", tmp_path / "raw"
+        DatasetParams(name="folder", root="~/mine", max_side=None, streets=NO_STREETS),
+        tmp_path / "out",
+        tmp_path / "raw",
     )
     assert info.name == "mine"

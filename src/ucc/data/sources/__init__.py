@@ -6,6 +6,7 @@ from ucc.config import DatasetParams
 from ucc.data.dataset import SPLITS, DatasetInfo
 from ucc.data.sources.camvid import prepare_camvid
 from ucc.data.sources.folder import prepare_folder
+from ucc.data.sources.shrink import shrink_dataset
 from ucc.data.sources.streets import prepare_streets
 from ucc.errors import UserError
 
@@ -21,6 +22,13 @@ def prepare_dataset(params: DatasetParams, target: Path, raw: Path) -> DatasetIn
     Raises:
         UserError: saying what is missing and where to put it.
     """
+    info = _prepare(params, target, raw)
+    if params.max_side is not None:
+        shrink_dataset(target, params.max_side)
+    return info
+
+
+def _prepare(params: DatasetParams, target: Path, raw: Path) -> DatasetInfo:
     if params.name == "streets":
         return prepare_streets(params.streets, target)
     root = _root(params.root)
