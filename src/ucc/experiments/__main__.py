@@ -1,0 +1,81 @@
+"""`python -m ucc.experiments queue|table FILE [key=value ...]`: run an experiment file, and write its table.
+
+`queue` puts every run that is neither done nor waiting into DVC's queue; `dvc queue start -j N` then works it off.
+After an interruption the same two commands go on. `table` writes results/<file>.md, .csv and .svg from what is done.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from ucc.config import load_params
+from ucc.errors import UserError
+from ucc.experiments.finished import finished_runs, queued_names
+from ucc.experiments.plan import Plan, differences, identity, read_plan
+from ucc.experiments.table import RUN_COLUMNS, cells, markdown, run_rows
+from ucc.files import write_csv, write_text
+
+RESULTS = Path("results")
+
+
+def queue(plan: Plan) -> None:
+    """Queue what is neither done nor waiting; prints one line a run."""
+    finished, present = finished_runs(Path()), load_params()
+    waiting = queued_names(_dvc("queue", "status"))
+    added = 0
+    for run in plan.runs:
+        done = finished.get(identity(asdict(run.params)))
+        if done:
+            print(f"done     {run.name}: mIoU {done.evaluation['head_1']['miou']:.2f} ({done.revision})")
+        elif run.name in waiting:
+            print(f"waiting  {run.name}")
+        else:
+            changes = [argument for change in differences(run.params, present) for argument in ("-S", change)]
+            _dvc("exp", "run", "--queue", "--name", run.name, *changes)
+            added += 1
+            print(f"queued   {run.name}", flush=True)
+    print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")
+
+
+def table(plan: Plan) -> None:
+    """Write the table in three forms, and print it."""
+    from ucc.experiments.plot import plot  # matplotlib takes a second to import, which queueing need not wait for
+
+    finished = finished_runs(Path())
+    filled = cells(plan, finished)
+    text = markdown(plan, filled, finished)
+    write_text(RESULTS / f"{plan.name}.md", text)
+    write_csv(RESULTS / f"{plan.name}.csv", run_rows(plan, finished), RUN_COLUMNS)
+    plot(plan, filled, RESULTS / f"{plan.name}.svg")
+    print(text)
+    missing = sum(value is None for cell in filled for value in cell.values)
+    print(f"wrote {RESULTS / plan.name}.md, .csv, .svg" + (f"; {missing} runs are missing" if missing else ""))
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m ucc.experiments", description=__doc__)
+    parser.add_argument("command", choices=["queue", "table"])
+    parser.add_argument("file", type=Path, help="experiments/*.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="applied to every run")
+    options = parser.parse_args(arguments)
+    plan = read_plan(options.file, options.overrides)
+    {"queue": queue, "table": table}[options.command](plan)
+
+
+def _dvc(*arguments: str) -> str:
+    result = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise UserError(f"dvc {' '.join(arguments[:2])} failed: {result.stderr.strip()}")
+    return result.stdout
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
