@@ -1,0 +1,92 @@
+"""Experiment files: what they ask for, and what is wrong with them."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ucc.config import load_params
+from ucc.errors import UserError
+from ucc.experiments.plan import Plan, differences, flatten, identity, read_plan
+
+ROOT = Path(__file__).parents[2]
+CONTENT: dict[str, Any] = {
+    "title": "Two methods",
+    "params": str(ROOT / "presets/streets.yaml"),
+    "set": {"train.steps": 700},
+    "arms": {"baseline": {"method.name": "supervised"}, "views + UGRM": {"method.name": "ucc"}},
+    "columns": {"1/16": {"partition.ratio": "1/16"}, "1/8": {"partition.ratio": "1/8"}},
+    "seeds": [0, 3],
+}
+
+
+def plan_of(tmp_path: Path, *overrides: str, **changes: Any) -> Plan:
+    path = tmp_path / "methods.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in {**CONTENT, **changes}.items() if v is not None}, sort_keys=False))
+    return read_plan(path, overrides)
+
+
+def test_every_arm_runs_in_every_column_with_every_seed(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    cells = [(r.arm, r.column, r.seed) for r in plan.runs]
+    assert cells == [(a, c, s) for a in plan.arms for c in plan.columns for s in plan.seeds]
+    for run in plan.runs:
+        assert run.params.train.seed == run.seed
+        assert run.params.train.steps == 700
+        assert run.params.method.name == ("supervised" if run.arm == "baseline" else "ucc")
+        assert run.params.partition.ratio == run.column
+
+
+def test_names_are_unique_and_fit_for_a_git_reference(tmp_path: Path) -> None:
+    names = [run.name for run in plan_of(tmp_path).runs]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"methods-[a-z0-9-]+-1-(16|8)-s[03]-[0-9a-f]{6}", name) for name in names)
+
+
+def test_a_run_is_the_same_wherever_its_data_lie_and_another_with_any_other_change(tmp_path: Path) -> None:
+    here, there, other = (
+        identity(asdict(plan_of(tmp_path, *change).runs[0].params))
+        for change in ((), ("dataset.root=/elsewhere", "train.workers=2"), ("train.lr=0.3",))
+    )
+    assert here == there != other
+
+
+def test_differences_turn_one_params_file_into_another(tmp_path: Path) -> None:
+    wanted = plan_of(tmp_path, "views.crop=[96,64]", "dataset.max_side=64", "model.weights=none").runs[-1].params
+    present = load_params(ROOT / "presets/folder.yaml")
+    changes = differences(wanted, present)
+    assert flatten(asdict(load_params(ROOT / "presets/folder.yaml", changes))) == flatten(asdict(wanted))
+    assert differences(wanted, wanted) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arm": {}}, "unknown key arm; did you mean arms?"),
+        ({"seeds": None}, "missing key seeds"),
+        ({"seeds": [1, 1]}, "must be a list of different numbers"),
+        ({"params": "absent.yaml"}, "params = absent.yaml: no such file"),
+        ({"arms": {"a": "ucc"}}, "arms.a must map keys"),
+        ({"arms": {"a": {"method.nam": "ucc"}}}, "unknown key method.nam"),
+        ({"arms": {"a": {"method.name": "uc"}}}, "must be one of supervised"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        plan_of(tmp_path, **changes)
+
+
+def test_absent_and_broken_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
+        read_plan(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").write_text("arms: [")
+    with pytest.raises(UserError, match=r"broken\.yaml: not valid YAML"):
+        read_plan(tmp_path / "broken.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_run_of_the_shipped_files_is_possible(path: Path) -> None:
+    assert read_plan(path).runs
