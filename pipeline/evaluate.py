@@ -5,9 +5,11 @@ from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest
 from ucc.evaluation import check_origin, evaluate, format_table, write_evaluation
+from ucc.files import write_json
 from ucc.inference import choose_device
 from ucc.models.store import load_segmenter
 from ucc.panels import write_panels
+from ucc.pseudo_labels import hidden_truth, measure_pseudo_labels
 from ucc.stage import run_stage
 
 
@@ -25,9 +27,14 @@ def main(params: Params) -> None:
     write_evaluation(evaluation, facts, params.evaluate.checkpoint, paths.METRICS, paths.PER_CLASS, paths.CONFUSION)
     write_panels(segmenter, samples, paths.DATASET, info, params.evaluate, device, paths.PANELS)
 
+    hidden = hidden_truth(paths.DATASET, manifest, params.evaluate.pseudo_label_images)
+    pseudo_labels = measure_pseudo_labels(segmenter, hidden, paths.DATASET, info, params.evaluate, device)
+    write_json(paths.PSEUDO_LABELS, pseudo_labels)
+
     print(format_table(evaluation, info.classes))
     print(f"partition {manifest.hash}, step {facts.step}, {evaluation.images} images")
-    print(f"metrics: {paths.METRICS}, {paths.PER_CLASS}, {paths.CONFUSION}\npictures: {paths.PANELS}")
+    print(f"metrics: {paths.METRICS}, {paths.PER_CLASS}, {paths.CONFUSION}, {paths.PSEUDO_LABELS}")
+    print(f"pictures: {paths.PANELS}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ def main(params: Params) -> None:
             final=paths.FINAL,
             best=paths.BEST,
             history=paths.HISTORY,
+            confidence=paths.CONFIDENCE,
             metrics=paths.TRAIN_METRICS,
         ),
     )

@@ -27,7 +27,9 @@ from ucc.evaluation import (
 from ucc.models.store import SegmenterFacts
 
 INFO = DatasetInfo("toy", ("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
-PARAMS = EvaluateParams(checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=2)
+PARAMS = EvaluateParams(
+    checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=2, pseudo_label_images=0
+)
 CPU = torch.device("cpu")
 FACTS = SegmenterFacts(
     dataset="toy",

@@ -95,3 +95,18 @@ def test_progress_shows_step_losses_rate_speed_and_time_left(
     first, second = capsys.readouterr().out.splitlines()
     assert first == "step 30/100  loss 1.235  lr 0.02  val_miou_head_1 41.23  4.0 images/s  00:01:10 left"
     assert second == "step 40/100  loss 1  20.0 images/s  00:00:12 left"
+
+
+def test_class_confidences_become_a_long_table(tmp_path: Path) -> None:
+    history = History()
+    for step in (1, 2):
+        history.add(scalars(loss=1.0))
+        history.close_row(step, confidence_sky=0.5, confidence_bike=0.25 * step)
+    history.write_confidence(tmp_path / "confidence.csv")
+    assert (tmp_path / "confidence.csv").read_text().splitlines() == [
+        "step,class,confidence",
+        "1,sky,0.5",
+        "1,bike,0.25",
+        "2,sky,0.5",
+        "2,bike,0.5",
+    ]

@@ -42,6 +42,7 @@ def places(folder: Path, dataset: Path, manifest: Manifest) -> TrainingPaths:
         final=folder / "models/final.pt",
         best=folder / "models/best.pt",
         history=folder / "metrics/history.csv",
+        confidence=folder / "metrics/confidence.csv",
         metrics=folder / "metrics/train.json",
     )
 

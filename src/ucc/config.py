@@ -214,6 +214,7 @@ class EvaluateParams:
     window: list[int] = number(low=16, multiple=16)
     stride: list[int] = number(low=1)
     panels: int = number(low=0)
+    pseudo_label_images: int = number(low=0)
 
 
 @dataclass(kw_only=True)

@@ -11,7 +11,20 @@ from ucc.config import TrainParams
 from ucc.files import write_csv
 
 # Present whatever the method, since DVC drops a plot of which one column is missing.
-COLUMNS = ("step", "loss", "loss_sup", "loss_unsup", "lr", "val_miou_head_1", "val_miou_head_2", "val_miou_mean")
+COLUMNS = (
+    "step",
+    "loss",
+    "loss_sup",
+    "loss_unsup",
+    "lr",
+    "val_miou_head_1",
+    "val_miou_head_2",
+    "val_miou_mean",
+    "agreement",
+    "used_by_term_1",
+    "used_by_term_2",
+)
+CONFIDENCE = "confidence_"
 
 
 class History:
@@ -52,6 +65,16 @@ class History:
         columns = self.columns()
         rows = [{key: _shorten(row.get(key)) for key in columns} for row in self.rows]
         write_csv(path, rows, columns)
+
+    def write_confidence(self, path: Path) -> None:
+        """Write the columns `confidence_<class>` as rows of step, class, confidence, which a plot by class wants."""
+        rows = [
+            {"step": row["step"], "class": name.removeprefix(CONFIDENCE), "confidence": _shorten(value)}
+            for row in self.rows
+            for name, value in row.items()
+            if name.startswith(CONFIDENCE)
+        ]
+        write_csv(path, rows, ("step", "class", "confidence"))
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and the row in the making."""

@@ -17,7 +17,7 @@ from ucc.data.manifest import Manifest
 from ucc.errors import UserError
 from ucc.evaluation import validate_miou
 from ucc.files import atomic_path, write_json
-from ucc.history import History, TrainingProgress
+from ucc.history import CONFIDENCE, History, TrainingProgress
 from ucc.methods import Method, build_method
 from ucc.models.store import SegmenterFacts, save_segmenter
 from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
@@ -34,6 +34,7 @@ class TrainingPaths:
     final: Path
     best: Path
     history: Path
+    confidence: Path
     metrics: Path
 
 
@@ -113,6 +114,11 @@ class Trainer:
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         row = self.history.close_row(step, lr=rates["encoder"], **validated)
         progress.show(row)
+        confidence = self.method.class_confidence()
+        if confidence is not None:
+            row |= {
+                f"{CONFIDENCE}{name}": value for name, value in zip(self.info.classes, confidence.tolist(), strict=True)
+            }
         self._require_finite(torch.tensor(row["loss"]), step)
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
@@ -127,6 +133,7 @@ class Trainer:
     def _write_live(self) -> None:
         """What `dvc exp show` and `dvc plots` read while training runs."""
         self.history.write(self.paths.history)
+        self.history.write_confidence(self.paths.confidence)
         values: dict[str, float | int | str] = {"step": self.history.rows[-1]["step"]}
         values |= self.history.latest("loss") | self.history.latest("val_")
         if self.best["step"]:

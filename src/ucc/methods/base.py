@@ -45,6 +45,10 @@ class Method(nn.Module, ABC):
     def build(cls, params: Params, num_classes: int) -> Self:
         """The method with a freshly initialised segmenter, as params.yaml describes it."""
 
+    def class_confidence(self) -> Tensor | None:
+        """How sure the method is of each class, (C,), if it keeps track of that."""
+        return None
+
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> StepLosses:
         """Losses of one step on this process's share of the global batch."""

@@ -44,6 +44,10 @@ class UCC(SemiSupervised):
         segmenter = build_segmenter(params.model, num_classes, heads=2, seed=params.train.seed, shared_encoder=shared)
         return cls(segmenter, params)
 
+    def class_confidence(self) -> Tensor:
+        """sigma of Eq. 6, from which DCSCP draws."""
+        return self.confidence.value
+
     def labeled_step(self, labeled: LabeledBatch, step: int) -> Tensor:
         """Eq. 1 on labelled images, some of them pasted into."""
         labeled = self._paste_labeled(labeled, self._category_probabilities(labeled.masks), step)
