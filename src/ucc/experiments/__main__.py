@@ -33,7 +33,8 @@ def queue(plan: Plan) -> None:
             print(f"waiting  {run.name}")
         else:
             changes = [argument for change in differences(run.params, present) for argument in ("-S", change)]
-            _dvc("exp", "run", "--queue", "--name", run.name, *changes)
+            # Up to the figures; `dvc exp apply` and `dvc repro` export the one that is wanted.
+            _dvc("exp", "run", "--queue", "--name", run.name, *changes, "evaluate")
             added += 1
             print(f"queued   {run.name}", flush=True)
     print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")
