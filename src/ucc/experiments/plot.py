@@ -43,7 +43,7 @@ def _lines(axes: Axes, plan: Plan, table: list[Cell], shares: list[float]) -> No
     axes.set_xticks(shares, plan.columns)
     axes.set_xlabel("share of training images with a mask")
     if axes.has_data():
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _points(axes: Axes, plan: Plan, table: list[Cell]) -> None:
