@@ -202,6 +202,19 @@ def test_one_file_holds_the_weights_of_head_1_and_nothing_of_this_machine(tiny: 
         assert trace not in content
 
 
+def test_of_two_networks_the_file_holds_the_first_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    twins = Segmenter([TinyEncoder(), TinyEncoder()], [TinyHead(), TinyHead()], len(CLASSES))
+    alone = Segmenter([twins.encoders[0]], [twins.heads[0]], len(CLASSES))
+    sizes = []
+    for name, segmenter in (("twins", twins), ("alone", alone)):
+        path = tmp_path / f"{name}.onnx"
+        export_segmenter(segmenter, FACTS, METRICS, "c0ffee", path, opset=18)
+        sizes.append(sum(onnx.numpy_helper.to_array(w).size for w in onnx.load(path).graph.initializer))
+    assert sizes[0] == sizes[1]
+    assert_same_as_torch(alone, tmp_path / "twins.onnx", random_images(1, 33, 47))
+
+
 def test_the_same_segmenter_gives_the_same_bytes(tiny: Segmenter, exported: Path, tmp_path: Path) -> None:
     export_segmenter(tiny, FACTS, METRICS, "c0ffee", tmp_path / "again.onnx", opset=18)
     assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()

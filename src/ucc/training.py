@@ -190,9 +190,14 @@ class Trainer:
 
 
 def parameter_groups(method: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
-    """SGD's groups: encoder and heads with their own rates, norms and biases of each without weight decay."""
+    """SGD's groups: encoder and heads with their own rates, norms and biases of each without weight decay.
+
+    What does not require gradients, such as an averaged teacher, is in none.
+    """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in method.named_parameters():
+        if not parameter.requires_grad:
+            continue
         key = "encoders." in name, parameter.ndim > 1
         groups.setdefault(key, []).append(parameter)
     return [
