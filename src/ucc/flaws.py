@@ -1,4 +1,4 @@
-"""The flaw detector of GCT and what it learns (Ke et al., ECCV 2020, sections 3.1 and 3.4)."""
+"""The flaw detector of GCT and what it learns (Ke, Qiu, Li, Yan, Lau, ECCV 2020)."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The feature perturbations of CCT (Ouali, Hudelot, Tami, CVPR 2020, section 3.3).
+"""The feature perturbations of CCT (Ouali, Hudelot, Tami, CVPR 2020).
 
 Each takes features z (B, C, h, w), the main decoder's class probabilities (B, K, H, W), and the auxiliary decoder
 as a function from features to logits; it returns perturbed features, with gradient to z. All draws come from
@@ -14,7 +14,7 @@ from torch.nn import functional
 Decode = Callable[[Tensor], Tensor]
 Perturbation = Callable[[Tensor, Tensor, Decode], Tensor]
 
-# Magnitudes of section 3.3 and 4.1: range of F-Noise, of F-Drop's threshold, rate of the spatial dropout.
+# Magnitudes: range of F-Noise, of F-Drop's threshold, rate of the spatial dropout.
 NOISE_RANGE = 0.3
 DROP_THRESHOLD = (0.6, 0.9)
 DROPOUT_RATE = 0.5

@@ -144,6 +144,7 @@ f3b87bc  waiting-s1  Oct 02, 2026  Queued
 Worker status: 2 active, 0 idle
 """
     assert queued_names(status) == {"running-s0", "waiting-s1"}
+    assert queued_names(status.replace("2 active", "0 active")) == {"waiting-s1"}
     assert queued_names("No experiment tasks in the queue.\n\nWorker status: 0 active, 0 idle\n") == set()
 
 

@@ -49,9 +49,13 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
 
 
 def queued_names(status: str) -> set[str]:
-    """Names of the experiments that wait or run, from what `dvc queue status` prints."""
+    """Names of the experiments that wait or run, from what `dvc queue status` prints.
+
+    What a killed worker was at stays "Running" there for ever, so without a worker nothing runs.
+    """
     rows = [line.split() for line in status.splitlines()]
-    return {row[1] for row in rows if len(row) > 2 and row[-1] in ("Queued", "Running")}
+    alive = ("Queued",) if "Worker status: 0 active" in status else ("Queued", "Running")
+    return {row[1] for row in rows if len(row) > 2 and row[-1] in alive}
 
 
 def _identity(params: str) -> str | None:

@@ -47,9 +47,9 @@ class CCT(SemiSupervised):
         return labeled_loss(self.segmenter(labeled.images), labeled.masks, self.params.ohem)
 
     def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, step: int) -> Terms:  # noqa: ARG002
-        """L_s, and L_u (Eq. 2): the distance between main and auxiliary outputs, averaged over the decoders.
+        """L_s, and L_u: the distance between main and auxiliary outputs, averaged over the decoders.
 
-        It reaches auxiliary decoders and encoder, not the main decoder (section 3.2).
+        It reaches auxiliary decoders and encoder, not the main decoder.
         """
         mode, size = self.params.unlabeled_batchnorm, (unlabeled.weak.shape[2], unlabeled.weak.shape[3])
         clean, (low, high) = encode_both(self.segmenter, labeled.images, unlabeled.weak, mode)

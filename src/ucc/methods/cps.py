@@ -13,7 +13,7 @@ from ucc.models import build_segmenter
 
 
 class CPS(SemiSupervised):
-    """Two differently initialised networks; each learns the hard labels of the other on the same view (section 3)."""
+    """Two differently initialised networks; each learns the hard labels of the other on the same view."""
 
     @classmethod
     def build(cls, params: Params, num_classes: int) -> Self:
