@@ -26,7 +26,9 @@ def samples(count: int) -> tuple[Sample, ...]:
 
 
 def params(panels: int) -> EvaluateParams:
-    return EvaluateParams(checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=panels)
+    return EvaluateParams(
+        checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=panels, pseudo_label_images=0
+    )
 
 
 def panel(height: int = 40, width: int = 60, truth: int = 0, classes: int = 0, name: str = "street") -> Image:

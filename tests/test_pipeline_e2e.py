@@ -21,6 +21,7 @@ TINY: dict[str, dict[str, Any]] = {
     "dataset": {
         "name": "streets",
         "root": None,
+        "max_side": None,
         "streets": {"train_images": 16, "val_images": 3, "height": 64, "width": 128, "seed": 0},
     },
     "partition": {"ratio": "1/4", "seed": 0, "labeled_ids": None, "unlabeled_ids": None, "tuning_share": None},
