@@ -76,8 +76,8 @@ def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) ->
     """The table as Markdown, with the paper's figures in grey where its protocol is ours, and what to know about it."""
     lines = [f"# {plan.title}", "", *([plan.note.strip(), ""] if plan.note else [])]
     lines += [
-        f"mIoU in percent on the images that `partition` measures on, head 1 after the last step, mean ± sd over "
-        f"{len(plan.seeds)} seeds of training (number of runs).",
+        "mIoU in percent on the images that `partition` measures on, head 1 after the last step: mean ± sample "
+        f"standard deviation (number of runs). Seeds of training: {', '.join(map(str, plan.seeds))}.",
         "",
         "| | " + " | ".join(plan.columns) + " |",
         "|---" * (len(plan.columns) + 1) + "|",
