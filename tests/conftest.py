@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ucc.config import Params, load_params
+from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.manifest import Manifest, Sample
+from ucc.params import load_params
 
 # One thread: sums come out the same everywhere, and tests do not fight for cores. The variable is for child processes.
 torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from ucc import paths
-from ucc.config import load_params
+from ucc.params import load_params
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -23,7 +23,7 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
 # What no result depends on: how parameters are read and checked, how errors, progress and files are written.
-PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.paths", "ucc.progress", "ucc.stage"}
+PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.params", "ucc.paths", "ucc.progress", "ucc.stage"}
 
 
 def normalized(requirement: str) -> str:

@@ -24,13 +24,13 @@ VAT_STEP = 1e-3
 VAT_NORM = 2.0
 
 
-def feature_noise(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+def feature_noise(features: Tensor, _probabilities: Tensor, _decode: Decode) -> Tensor:
     """F-Noise: z + z * N with N uniform in [-0.3, 0.3], the same for all images of the batch."""
     noise = torch.empty_like(features[:1]).uniform_(-NOISE_RANGE, NOISE_RANGE)
     return features + features * noise
 
 
-def feature_drop(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+def feature_drop(features: Tensor, _probabilities: Tensor, _decode: Decode) -> Tensor:
     """F-Drop: remove the most active regions, where the mean over channels exceeds a drawn share of its maximum."""
     activity = features.detach().mean(dim=1, keepdim=True)
     lowest, highest = DROP_THRESHOLD
@@ -38,22 +38,22 @@ def feature_drop(features: Tensor, probabilities: Tensor, decode: Decode) -> Ten
     return features * (activity < activity.amax(dim=(2, 3), keepdim=True) * threshold)
 
 
-def spatial_dropout(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+def spatial_dropout(features: Tensor, _probabilities: Tensor, _decode: Decode) -> Tensor:
     """DropOut: whole channels (Tompson et al., CVPR 2015)."""
     return functional.dropout2d(features, DROPOUT_RATE, training=True)
 
 
-def object_masking(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+def object_masking(features: Tensor, probabilities: Tensor, _decode: Decode) -> Tensor:
     """Obj-Msk: remove the objects. Which predicted classes are objects is drawn, see `draw_objects`."""
     return features * ~draw_objects(probabilities, features.shape[2:])
 
 
-def context_masking(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+def context_masking(features: Tensor, probabilities: Tensor, _decode: Decode) -> Tensor:
     """Con-Msk: remove everything but the objects."""
     return features * draw_objects(probabilities, features.shape[2:])
 
 
-def guided_cutout(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+def guided_cutout(features: Tensor, probabilities: Tensor, _decode: Decode) -> Tensor:
     """G-Cutout: remove a random rectangle within the objects' bounding box."""
     objects = draw_objects(probabilities, features.shape[2:])
     kept = torch.ones_like(objects)

@@ -57,6 +57,7 @@ def measure_pseudo_labels(
     progress = Progress("pseudo labels of", len(samples))
     with evaluation_mode(segmenter):
         for sample in samples:
+            progress.advance()
             try:
                 image, mask = load_sample(dataset, sample)
             except UserError:
@@ -74,7 +75,6 @@ def measure_pseudo_labels(
                 more = torch.where(first >= second, labels_1, labels_2)[known]
                 less = torch.where(first >= second, labels_2, labels_1)[known]
                 tally.add(more == truth[known], less == truth[known], more == less)
-            progress.advance()
     figures: dict[str, Any] = {"images": images}
     for number, matrix in enumerate(heads, start=1):
         scores = {"accuracy": 100 * matrix.pixel_accuracy(), "miou": 100 * matrix.mean_iou()}

@@ -9,8 +9,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
-from ucc.config import Params, load_params
+from ucc.config import Params
 from ucc.errors import UserError
+from ucc.params import load_params
 
 
 def run_stage(main: Callable[[Params], None]) -> None:

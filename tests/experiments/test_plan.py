@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ucc.config import load_params
 from ucc.errors import UserError
 from ucc.experiments.plan import Plan, differences, flatten, identity, read_plan
+from ucc.params import load_params
 
 ROOT = Path(__file__).parents[2]
 CONTENT: dict[str, Any] = {

@@ -166,5 +166,5 @@ def _blended(transform: A.BasicTransform, strength: float) -> Operation:
     return apply
 
 
-def _identity(image: Pixels, valid: Pixels, seed: int) -> tuple[Pixels, Pixels]:  # noqa: ARG001 - an Operation
+def _identity(image: Pixels, valid: Pixels, _seed: int) -> tuple[Pixels, Pixels]:
     return image, valid

@@ -10,12 +10,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from ucc.config import load_params
 from ucc.errors import UserError
 from ucc.experiments.finished import finished_runs, queued_names
 from ucc.experiments.plan import Plan, differences, identity, read_plan
 from ucc.experiments.table import RUN_COLUMNS, cells, markdown, run_rows
 from ucc.files import write_csv, write_text
+from ucc.params import load_params
 
 RESULTS = Path("results")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ucc.config import load_params
 from ucc.errors import UserError
 from ucc.experiments.plan import identity
+from ucc.params import load_params
 
 EXPERIMENTS = "refs/exps"
 # Below this name DVC keeps what is queued, running or failed.

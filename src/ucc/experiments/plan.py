@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from ucc.config import Params, load_params
+from ucc.config import Params
 from ucc.errors import UserError
+from ucc.params import load_params
 
 # Where things lie and what they run on: a run is the same run wherever it is made.
 PLACES = ("dataset.root", "train.workers", "train.accelerator", "train.log_every")

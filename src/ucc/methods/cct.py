@@ -42,11 +42,11 @@ class CCT(SemiSupervised):
             ]
         return cls(segmenter, nn.ModuleList(heads).to(memory_format=torch.channels_last), params)
 
-    def labeled_step(self, labeled: LabeledBatch, step: int) -> Tensor:  # noqa: ARG002 - the same at every step
+    def labeled_step(self, labeled: LabeledBatch, _step: int) -> Tensor:
         """The main decoder's loss."""
         return labeled_loss(self.segmenter(labeled.images), labeled.masks, self.params.ohem)
 
-    def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, step: int) -> Terms:  # noqa: ARG002
+    def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, _step: int) -> Terms:
         """L_s, and L_u: the distance between main and auxiliary outputs, averaged over the decoders.
 
         It reaches auxiliary decoders and encoder, not the main decoder.

@@ -21,11 +21,11 @@ class CPS(SemiSupervised):
         seed = params.train.seed
         return cls(build_segmenter(params.model, num_classes, heads=2, seed=seed, shared_encoder=False), params)
 
-    def labeled_step(self, labeled: LabeledBatch, step: int) -> Tensor:  # noqa: ARG002 - the same at every step
+    def labeled_step(self, labeled: LabeledBatch, _step: int) -> Tensor:
         """The supervision loss L_s."""
         return labeled_loss(self.segmenter(labeled.images), labeled.masks, self.params.ohem)
 
-    def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, step: int) -> Terms:  # noqa: ARG002
+    def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, _step: int) -> Terms:
         """L_s and the cross pseudo supervision loss L_cps^u, the mean over pixels of CE(p_1, y_2) + CE(p_2, y_1)."""
         probabilities = teacher_probabilities(self.segmenter, unlabeled.weak, self.params.teacher_batchnorm)
         valid = unlabeled.weak_valid

@@ -38,11 +38,11 @@ class GCT(SemiSupervised):
             detector = FlawDetector(num_classes)
         return cls(segmenter, detector, params)
 
-    def labeled_step(self, labeled: LabeledBatch, step: int) -> Tensor:  # noqa: ARG002 - the same at every step
+    def labeled_step(self, labeled: LabeledBatch, _step: int) -> Tensor:
         """Both task losses and the detector's."""
         return self._labeled_loss(self.segmenter(labeled.images), labeled)
 
-    def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, step: int) -> Terms:  # noqa: ARG002
+    def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, _step: int) -> Terms:
         """L_s, and for each network the dynamic consistency and the flaw correction constraint of the paper."""
         views = unlabeled.weak.unsqueeze(0)
         labeled_logits, logits = student_logits(self.segmenter, labeled.images, views, self.params.unlabeled_batchnorm)

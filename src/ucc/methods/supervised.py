@@ -23,7 +23,7 @@ class Supervised(Method):
         """The method with a freshly initialised segmenter of one head."""
         return cls(build_segmenter(params.model, num_classes, heads=1, seed=params.train.seed), params.method.ohem)
 
-    def forward(self, batch: Batch, step: int) -> StepLosses:  # noqa: ARG002 - the loss is the same at every step
+    def forward(self, batch: Batch, _step: int) -> StepLosses:
         """The labelled loss."""
         loss = labeled_loss(self.segmenter(batch.labeled.images), batch.labeled.masks, self.ohem)
         return StepLosses(loss, {"loss": loss.detach(), "loss_sup": loss.detach()})

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from ucc.config import load_params, ratio_or_count
+from ucc.config import ratio_or_count
 from ucc.errors import UserError
+from ucc.params import load_params
 
 ROOT = Path(__file__).parents[1]
 Write = Callable[..., Path]

@@ -1,0 +1,200 @@
+"""The one function that reads params.yaml.
+
+Every key of params.yaml is a field of the schema and every field must be in params.yaml: that file is the truth, no
+value hides in code. A key that does not exist, a wrong type or an impossible value is a `UserError` naming
+the key and what is allowed.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ucc.config import PERTURBATIONS, Params, ratio_or_count
+from ucc.errors import UserError
+
+
+def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Params:
+    """Read and check params.yaml.
+
+    `overrides` are Hydra's (`train.steps=10`). They are refused inside a DVC stage, where they would make the
+    result differ from what dvc.lock records.
+
+    Raises:
+        UserError: naming the key and what is allowed.
+    """
+    if overrides and os.environ.get("DVC_STAGE"):
+        raise UserError(
+            f"{' '.join(overrides)}: overrides are refused inside a DVC stage, because dvc.lock would not "
+            "record them. Edit params.yaml, or use `dvc exp run -S key=value`."
+        )
+    raw = _read(path, overrides)
+    where = " ".join([str(path), *(["with"] if overrides else []), *overrides])
+    schema = OmegaConf.structured(Params)
+    _check_keys(raw, Params, "", where)
+    try:
+        params = cast(Params, OmegaConf.to_object(OmegaConf.merge(schema, raw)))
+    except OmegaConfBaseException as error:
+        key = str(error.full_key).partition("[")[0]
+        raise UserError(f"{where}: {key} = {OmegaConf.select(raw, key)!r}: must be {_expected(key)}.") from error
+    _check_values(params, "", where)
+    _check_relations(params, where)
+    return params
+
+
+def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Run from the project's root, or copy one of presets/*.yaml to it.")
+    if "${" in path.read_text(encoding="utf-8"):
+        raise UserError(f"{path}: '${{...}}' is not allowed; write the value itself, so that DVC sees it.")
+    # Hydra's own complaint about an unknown key does not say where it is; added by force, `_check_keys` does.
+    forced = [o if o.startswith(("+", "~")) else f"++{o}" for o in overrides]
+    try:
+        with initialize_config_dir(str(path.resolve().parent), version_base="1.3"):
+            return compose(config_name=path.stem, overrides=forced)
+    except OverrideParseException as error:
+        raise UserError(
+            f"{error.override.removeprefix('++')}: cannot be read; write overrides as key=value."
+        ) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # PyYAML raises a family of its own, of which Hydra wraps only part
+        if type(error).__module__.startswith("yaml"):
+            raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise
+
+
+def _check_keys(config: Any, schema: type, prefix: str, where: str) -> None:
+    known = {f.name: f for f in dataclasses.fields(schema)}
+    if not isinstance(config, DictConfig):
+        raise UserError(f"{where}: {prefix.rstrip('.')} must be a section with the keys {', '.join(known)}.")
+    for key in map(str, config):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys here: {', '.join(known)}."
+            raise UserError(f"{where}: unknown key {prefix}{key}; {hint}")
+    for name, spec in known.items():
+        if name not in config:
+            raise UserError(
+                f"{where}: missing key {prefix}{name}. Add it; presets/*.yaml show every key and its meaning."
+            )
+        if dataclasses.is_dataclass(spec.type):
+            _check_keys(config[name], cast(type, spec.type), f"{prefix}{name}.", where)
+
+
+def _expected(key: str) -> str:
+    """What the schema allows at `key`, in words."""
+    kind: Any = Params
+    for part in key.split("."):
+        kind = {f.name: f.type for f in dataclasses.fields(kind)}[part]
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        str | None: "text or null",
+        int | None: "a whole number or null",
+        float | None: "a number or null",
+        list[int]: "a list of whole numbers",
+        list[float]: "a list of numbers",
+        list[str]: "a list of names",
+    }
+    return words[kind]
+
+
+def _check_values(section: Any, prefix: str, where: str) -> None:
+    for spec in dataclasses.fields(section):
+        value, key = getattr(section, spec.name), f"{prefix}{spec.name}"
+        if dataclasses.is_dataclass(value):
+            _check_values(value, f"{key}.", where)
+            continue
+        if value is None:
+            continue  # the type has let it pass
+        for item in value if isinstance(value, list) else [value]:
+            problem = _problem(item, spec.metadata)
+            if problem:
+                raise UserError(f"{where}: {key} = {value!r}: {problem}.")
+
+
+def _problem(value: Any, allowed: Any) -> str | None:
+    if "allowed" in allowed:
+        options = allowed["allowed"]
+        return None if value in options else f"must be one of {', '.join(map(str, options))}"
+    if "low" not in allowed:
+        return None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "must be a finite number"
+    if allowed["low"] is not None and value < allowed["low"]:
+        return f"must be at least {allowed['low']}"
+    if allowed["high"] is not None and value > allowed["high"]:
+        return f"must be at most {allowed['high']}"
+    if allowed["above"] is not None and value <= allowed["above"]:
+        return f"must be above {allowed['above']}"
+    if allowed["multiple"] is not None and value % allowed["multiple"]:
+        return f"must be a multiple of {allowed['multiple']}"
+    return None
+
+
+def _check_relations(params: Params, where: str) -> None:
+    def require(holds: bool, message: str) -> None:
+        if not holds:
+            raise UserError(f"{where}: {message}")
+
+    try:
+        ratio_or_count(params.partition.ratio)
+    except ValueError as error:
+        raise UserError(f"{where}: partition.ratio = {params.partition.ratio!r}: {error}.") from error
+    sizes = {
+        "views.crop": params.views.crop,
+        "evaluate.window": params.evaluate.window,
+        "evaluate.stride": params.evaluate.stride,
+    }
+    for key, size in sizes.items():
+        require(len(size) == 2, f"{key} = {size}: must be two numbers, [height, width].")
+    spans: dict[str, Sequence[float]] = {
+        "views.scale_range": params.views.scale_range,
+        "views.strong_operations": params.views.strong_operations,
+    }
+    for key, span in spans.items():
+        ordered = len(span) == 2 and span[0] <= span[1]
+        require(ordered, f"{key} = {span}: must be two numbers, [lowest, highest].")
+    require(
+        all(s <= w for s, w in zip(params.evaluate.stride, params.evaluate.window, strict=True)),
+        "evaluate.stride must not exceed evaluate.window, or parts of the image would go unseen.",
+    )
+    require(
+        bool(params.method.cct.perturbations),
+        f"method.cct.perturbations is empty: each auxiliary decoder needs one of {', '.join(PERTURBATIONS)}.",
+    )
+    _check_combinations(params, require)
+    train = params.train
+    ramp = train.supervised_warmup + train.unsup_rampup
+    require(
+        ramp <= train.steps,
+        f"train.supervised_warmup + train.unsup_rampup = {ramp} exceeds train.steps = {train.steps}: the "
+        "unsupervised loss would never reach its full weight.",
+    )
+
+
+def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:
+    """Switches of the method that exclude each other."""
+    method = params.method
+    if method.name == "ucc" and method.copy_paste.mode != "none":
+        require(
+            params.train.batch_labeled > 1,
+            f"method.copy_paste.mode = {method.copy_paste.mode} pastes from one labelled image into another: "
+            "train.batch_labeled must be at least 2.",
+        )
+    if method.sharing == "cross_model":
+        require(
+            method.name in ("ucc", "cps", "gct"),
+            f"method.sharing = cross_model: method.name = {method.name} has one network; set it to cross_head.",
+        )
