@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ucc.config import Params
+from ucc.config import FolderParams, Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.manifest import Manifest, Sample
@@ -24,6 +24,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
 SUBSET_SIZES = {"labeled": 3, "unlabeled": 5, "val": 2}
 SIZE = (40, 48)
+# The section dataset.folder as presets/folder.yaml has it.
+FOLDER = FolderParams(
+    images="images", masks="masks", mask_suffix="", val=None, mask_format="auto", classes=None, ignore=[255]
+)
 # Every key that the tests below rely on, so that a new default in params.yaml changes none of them.
 TINY = (
     "model.backbone=mobilenet_v3_large",

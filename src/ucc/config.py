@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+DATASETS = ("streets", "camvid", "voc2012", "cityscapes", "folder")
+PROTOCOLS = ("random", "cps")
+# Labelled shares of the published partitions (Chen et al. 2021).
+PUBLISHED_RATIOS = (Fraction(1, 16), Fraction(1, 8), Fraction(1, 4), Fraction(1, 2))
+SEVERITIES = ("error", "warning")
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large")
 METHODS = ("supervised", "mean_teacher", "cct", "gct", "cps", "ucc")
 PERTURBATIONS = (
@@ -44,19 +49,35 @@ class StreetsParams:
 
 
 @dataclass(kw_only=True)
+class FolderParams:
+    """Where a user's folder keeps images and masks, and what the masks mean; `ucc.data.sources.folder` reads it."""
+
+    images: str
+    masks: str
+    mask_suffix: str
+    val: Any
+    mask_format: str = choice("auto", "index", "color")
+    classes: Any
+    ignore: Any
+
+
+@dataclass(kw_only=True)
 class DatasetParams:
     """Where the images come from."""
 
-    name: str = choice("streets", "camvid", "folder")
+    name: str = choice(*DATASETS)
     root: str | None
     max_side: int | None = number(low=16)
     streets: StreetsParams
+    folder: FolderParams
 
 
 @dataclass(kw_only=True)
 class PartitionParams:
     """Which training images keep their masks."""
 
+    protocol: str = choice(*PROTOCOLS)
+    lists: str | None
     ratio: Any
     seed: int = number(low=0)
     labeled_ids: str | None
@@ -69,7 +90,11 @@ class ValidationParams:
     """What `validate` lets pass."""
 
     min_labeled_images: int = number(low=1)
+    min_images_per_class: int = number(low=1)
     max_ignore_share: float = number(low=0, high=1)
+    near_duplicate_bits: int | None = number(low=0, high=16)
+    max_drift: float = number(low=0, high=1)
+    severity: dict[str, str]
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ucc.config import PERTURBATIONS, Params, ratio_or_count
+from ucc.config import PERTURBATIONS, PUBLISHED_RATIOS, SEVERITIES, Params, ratio_or_count
 from ucc.errors import UserError
 
 
@@ -106,6 +106,7 @@ def _expected(key: str) -> str:
         list[int]: "a list of whole numbers",
         list[float]: "a list of numbers",
         list[str]: "a list of names",
+        dict[str, str]: "a mapping of names to error or warning",
     }
     return words[kind]
 
@@ -148,10 +149,7 @@ def _check_relations(params: Params, where: str) -> None:
         if not holds:
             raise UserError(f"{where}: {message}")
 
-    try:
-        ratio_or_count(params.partition.ratio)
-    except ValueError as error:
-        raise UserError(f"{where}: partition.ratio = {params.partition.ratio!r}: {error}.") from error
+    _check_partition(params, where, require)
     sizes = {
         "views.crop": params.views.crop,
         "evaluate.window": params.evaluate.window,
@@ -174,6 +172,7 @@ def _check_relations(params: Params, where: str) -> None:
         bool(params.method.cct.perturbations),
         f"method.cct.perturbations is empty: each auxiliary decoder needs one of {', '.join(PERTURBATIONS)}.",
     )
+    _check_severity(params.validation.severity, require)
     _check_combinations(params, require)
     train = params.train
     ramp = train.supervised_warmup + train.unsup_rampup
@@ -182,6 +181,40 @@ def _check_relations(params: Params, where: str) -> None:
         f"train.supervised_warmup + train.unsup_rampup = {ramp} exceeds train.steps = {train.steps}: the "
         "unsupervised loss would never reach its full weight.",
     )
+
+
+def _check_partition(params: Params, where: str, require: Callable[[bool, str], None]) -> None:
+    partition = params.partition
+    try:
+        ratio = ratio_or_count(partition.ratio)
+    except ValueError as error:
+        raise UserError(f"{where}: partition.ratio = {partition.ratio!r}: {error}.") from error
+    if partition.protocol == "random":
+        require(
+            partition.lists is None,
+            f"partition.lists = {partition.lists} is read for partition.protocol = cps only; for lists of your own set "
+            "partition.labeled_ids.",
+        )
+        return
+    require(
+        params.dataset.name in ("voc2012", "cityscapes"),
+        f"partition.protocol = cps: its lists are of voc2012 and cityscapes, not of dataset.name = "
+        f"{params.dataset.name}; set it to random.",
+    )
+    require(
+        ratio in PUBLISHED_RATIOS,
+        f"partition.ratio = {partition.ratio}: partition.protocol = cps has lists for "
+        f"{', '.join(map(str, PUBLISHED_RATIOS))}.",
+    )
+    require(
+        partition.labeled_ids is None and partition.unlabeled_ids is None,
+        "partition.labeled_ids and unlabeled_ids must be null: partition.protocol = cps brings its own lists.",
+    )
+
+
+def _check_severity(severity: Mapping[str, str], require: Callable[[bool, str], None]) -> None:
+    for check, level in severity.items():
+        require(level in SEVERITIES, f"validation.severity.{check} = {level}: must be one of {', '.join(SEVERITIES)}.")
 
 
 def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:

@@ -55,7 +55,7 @@ def _add(folder: Path, split: str, name: str, value: int, shown: tuple[int, ...]
 
 def _params(ratio: Any = None, seed: int = 0, tuning_share: float | None = None, **lists: Path) -> PartitionParams:
     paths = {"labeled_ids": None, "unlabeled_ids": None} | {key: str(path) for key, path in lists.items()}
-    return PartitionParams(ratio=ratio, seed=seed, tuning_share=tuning_share, **paths)
+    return PartitionParams(protocol="random", lists=None, ratio=ratio, seed=seed, tuning_share=tuning_share, **paths)
 
 
 def _ids(manifest: Manifest, subset: str) -> set[str]:

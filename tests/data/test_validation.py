@@ -21,7 +21,14 @@ from ucc.errors import UserError
 
 CLASSES = ("sky", "road", "car & <van>")
 COLORS = ((70, 130, 180), (128, 64, 128), (0, 0, 142))
-PARAMS = ValidationParams(min_labeled_images=2, max_ignore_share=0.5)
+PARAMS = ValidationParams(
+    min_labeled_images=2,
+    min_images_per_class=1,
+    max_ignore_share=0.5,
+    near_duplicate_bits=4,
+    max_drift=1.0,
+    severity={},
+)
 SUBSETS = {"train/a": "labeled", "train/b": "labeled", "train/c": "unlabeled", "val/d": "val", "val/e": "val"}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from conftest import FOLDER
 
 from ucc.config import DatasetParams, StreetsParams
 from ucc.data.dataset import DatasetInfo
@@ -19,7 +20,9 @@ NO_STREETS = StreetsParams(train_images=1, val_images=1, height=32, width=32, se
 
 def from_params(root: str | None, out: Path) -> DatasetInfo:
     return prepare_dataset(
-        DatasetParams(name="folder", root=root, max_side=None, streets=NO_STREETS), out, out.parent / "raw"
+        DatasetParams(name="folder", root=root, max_side=None, streets=NO_STREETS, folder=FOLDER),
+        out,
+        out.parent / "raw",
     )
 
 
@@ -123,7 +126,7 @@ def test_a_root_is_required_and_must_exist(tmp_path: Path) -> None:
     for root, message in ((None, "dataset.root must name"), (str(tmp_path / "nowhere"), "nowhere: no such folder")):
         with pytest.raises(UserError, match=message):
             prepare_dataset(
-                DatasetParams(name="folder", root=root, max_side=None, streets=NO_STREETS),
+                DatasetParams(name="folder", root=root, max_side=None, streets=NO_STREETS, folder=FOLDER),
                 tmp_path / "out",
                 tmp_path / "raw",
             )
@@ -132,7 +135,7 @@ def test_a_root_is_required_and_must_exist(tmp_path: Path) -> None:
 def test_a_root_may_begin_with_a_tilde(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(mine.parent))
     info = prepare_dataset(
-        DatasetParams(name="folder", root="~/mine", max_side=None, streets=NO_STREETS),
+        DatasetParams(name="folder", root="~/mine", max_side=None, streets=NO_STREETS, folder=FOLDER),
         tmp_path / "out",
         tmp_path / "raw",
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import FOLDER
 
 from ucc.config import DatasetParams, StreetsParams
 from ucc.data.dataset import DatasetInfo
@@ -35,7 +36,7 @@ def test_images_are_averaged_and_masks_keep_their_values() -> None:
 
 def test_a_data_set_is_shrunk_with_its_masks(tmp_path: Path) -> None:
     streets = StreetsParams(train_images=2, val_images=1, height=32, width=64, seed=0)
-    params = DatasetParams(name="streets", root=None, max_side=32, streets=streets)
+    params = DatasetParams(name="streets", root=None, max_side=32, streets=streets, folder=FOLDER)
     info = prepare_dataset(params, tmp_path / "dataset", tmp_path / "raw")
     assert DatasetInfo.read(tmp_path / "dataset") == info
     images = sorted((tmp_path / "dataset/images").rglob("*.png"))
