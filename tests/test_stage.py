@@ -55,6 +55,18 @@ def test_bad_input_ends_a_stage_with_its_message_and_no_traceback(tmp_path: Path
     assert (done.returncode, done.stderr) == (1, "error: masks/a.png: too small; enlarge it.\n")
 
 
+def test_a_full_disk_ends_a_stage_with_the_file_and_what_to_do(tmp_path: Path) -> None:
+    done = run_script(
+        tmp_path,
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); "
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "from pathlib import Path; from ucc.files import write_text; write_text(Path('big.txt'), 'x' * 5000)",
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: big.txt: File too large. Allow larger files")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "stage.py"]
+
+
 def test_a_defect_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
     done = run_script(tmp_path, "raise ZeroDivisionError")
     assert done.returncode == 1

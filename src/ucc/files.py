@@ -30,6 +30,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # A failed write knows no name, and that of the temporary file would tell nobody anything.
+        if error.filename is None or Path(str(error.filename)) == temporary:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
