@@ -28,9 +28,10 @@ def unpack(archive: Path, folder: Path) -> None:
         except tarfile.FilterError as error:
             raise _refusal(archive, error.tarinfo.name) from error
         except DAMAGE as error:
+            # tarfile tells on further lines what each of its formats finds wrong.
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
             raise UserError(
-                f"{archive}: damaged or cut off ({str(error) or type(error).__name__}). "
-                "Remove it and run the command again."
+                f"{archive}: damaged or cut off ({reason}). Remove it and run the command again."
             ) from error
 
 
