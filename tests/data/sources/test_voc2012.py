@@ -4,13 +4,13 @@ import hashlib
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 import scipy.io
 import scipy.sparse
+from unreliable_web import Web
 
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, read_image, read_mask
@@ -251,7 +251,7 @@ def test_a_copy_within_the_folder_that_is_written_is_left_alone(tmp_path: Path) 
 
 
 @pytest.fixture
-def published(web: Any, tmp_path: Path) -> dict[str, Archive]:
+def published(web: Web, tmp_path: Path) -> dict[str, Archive]:
     """Both archives on a server of the test's own."""
     write_voc(tmp_path / "pack")
     write_sbd(tmp_path / "pack")
@@ -271,7 +271,7 @@ def published(web: Any, tmp_path: Path) -> dict[str, Archive]:
 
 
 def test_without_a_root_both_archives_are_downloaded_once(
-    web: Any, published: dict[str, Archive], tmp_path: Path
+    web: Web, published: dict[str, Archive], tmp_path: Path
 ) -> None:
     web.break_after = [20_000, 1_000]
     first = prepare(None, tmp_path, **published)
@@ -284,7 +284,7 @@ def test_without_a_root_both_archives_are_downloaded_once(
 
 @pytest.mark.parametrize("placed", ["unpacked", "archive"])
 def test_what_was_placed_by_hand_is_not_downloaded(
-    placed: str, web: Any, published: dict[str, Archive], tmp_path: Path
+    placed: str, web: Web, published: dict[str, Archive], tmp_path: Path
 ) -> None:
     if placed == "unpacked":
         write_voc(tmp_path / "raw/voc2012")
@@ -296,7 +296,7 @@ def test_what_was_placed_by_hand_is_not_downloaded(
     assert len(web.ranges) == 1
 
 
-def test_a_failed_download_says_where_to_put_the_data(web: Any, published: dict[str, Archive], tmp_path: Path) -> None:
+def test_a_failed_download_says_where_to_put_the_data(web: Web, published: dict[str, Archive], tmp_path: Path) -> None:
     del web.files["benchmark.tgz"]
     with pytest.raises(UserError) as caught:
         prepare(None, tmp_path, **published)
@@ -305,14 +305,14 @@ def test_a_failed_download_says_where_to_put_the_data(web: Any, published: dict[
     assert not (tmp_path / "out").exists()
 
 
-def test_a_forged_archive_is_removed(web: Any, published: dict[str, Archive], tmp_path: Path) -> None:
+def test_a_forged_archive_is_removed(web: Web, published: dict[str, Archive], tmp_path: Path) -> None:
     web.files["VOCtrainval_11-May-2012.tar"] += b"x"
     with pytest.raises(UserError, match="expected md5:"):
         prepare(None, tmp_path, **published)
     assert list((tmp_path / "raw/voc2012").iterdir()) == []
 
 
-def test_an_archive_of_something_else_is_told(web: Any, published: dict[str, Archive], tmp_path: Path) -> None:
+def test_an_archive_of_something_else_is_told(web: Web, published: dict[str, Archive], tmp_path: Path) -> None:
     place = tmp_path / "raw/voc2012/VOCtrainval_11-May-2012"
     place.mkdir(parents=True)
     with pytest.raises(UserError, match=f"{place}: is not what"):

@@ -98,10 +98,8 @@ def _complete(url: str, part: Path, checksum: str) -> None:
             failures = 1 if size > most else failures + 1
             most = max(most, size)
             if failures >= ATTEMPTS:
-                raise UserError(
-                    f"{url}: the download failed: {error}. What has come is kept in {part} ({size} bytes); "
-                    "run the command again to go on from there."
-                ) from error
+                kept = f" What has come is kept in {part} ({size} bytes), from where that goes on." if size else ""
+                raise UserError(f"{url}: {error}. Run the command again later.{kept}") from error
             pause = PAUSE * 2 ** (failures - 1)
             # A line of progress may be open in a terminal.
             opening = "\n" if sys.stderr.isatty() else ""

@@ -1,11 +1,8 @@
 """A web server of one's own, as unreliable as a test asks for."""
 
 import re
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-
-import pytest
 
 
 class Web:
@@ -73,13 +70,3 @@ class Web:
             request.send_header(name, value)
         request.send_header("Content-Length", "0")
         request.end_headers()
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    """A server for one test, which waits for nothing between attempts."""
-    monkeypatch.setattr("ucc.data.sources.fetch.PAUSE", 0.0)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    served = Web()
-    yield served
-    served.close()
