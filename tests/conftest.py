@@ -1,7 +1,7 @@
 """What several test files share: a tiny data set in the canonical layout, and parameters that fit it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from unreliable_web import Web
 
 from ucc.config import FolderParams, Params
 from ucc.data.dataset import DatasetInfo
@@ -121,6 +122,16 @@ def tiny_params() -> Callable[..., Params]:
         return load_params(REPOSITORY / "params.yaml", [*TINY, *changes])
 
     return lambda *changes: deepcopy(load(*changes))
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """A web server for one test, on which `fetch` does not wait between its attempts."""
+    monkeypatch.setattr("ucc.data.sources.fetch.PAUSE", 0.0)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    served = Web()
+    yield served
+    served.close()
 
 
 def tiny_samples() -> list[Sample]:

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: every result is written beside its place, then renamed into it."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ucc.errors import UserError
 
 
 @contextmanager
@@ -55,6 +58,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says while files go into `folder` into a `UserError` that names a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{folder}: no space left on the disk. Make room and run the command again.") from error
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror or error} while writing to {folder}. Mend it and run again."
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -16,19 +16,23 @@ Result = TypeVar("Result")
 class Progress:
     """One line on stderr: rewritten in place in a terminal, repeated every ten seconds in a log."""
 
-    def __init__(self, label: str, total: int, unit: str = "images") -> None:
-        self.label, self.total, self.unit, self.done = label, total, unit, 0
+    def __init__(self, label: str, total: int | None, unit: str = "images", per_unit: int = 1, done: int = 0) -> None:
+        """Start at `done` of `total` things, None if nobody knows how many; `per_unit` of them are one `unit`."""
+        self.label, self.total, self.unit, self.per_unit = label, total, unit, per_unit
+        self.first = self.done = done
         self.start = self.last = time.monotonic()
 
-    def advance(self) -> None:
-        """One more is done."""
-        self.done += 1
-        now, terminal, finished = time.monotonic(), sys.stderr.isatty(), self.done >= self.total
+    def advance(self, count: int = 1) -> None:
+        """`count` more are done."""
+        self.done += count
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        finished = self.total is not None and self.done >= self.total
         if not (terminal or finished) and now - self.last < SECONDS_BETWEEN_LINES:
             return
         self.last = now
-        rate = self.done / max(now - self.start, 1e-9)
-        line = f"{self.label} {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s"
+        rate = (self.done - self.first) / self.per_unit / max(now - self.start, 1e-9)
+        of_total = "" if self.total is None else f"/{self.total // self.per_unit}"
+        line = f"{self.label} {self.done // self.per_unit}{of_total} {self.unit}, {rate:.1f} {self.unit}/s"
         # The carriage return goes first, so that the line stays visible; \x1b[K clears a longer line's rest.
         text = f"\r{line}\x1b[K" if terminal else line
         print(text, end="\n" if finished or not terminal else "", file=sys.stderr, flush=True)

@@ -5,9 +5,11 @@ from pathlib import Path
 from ucc.config import DatasetParams
 from ucc.data.dataset import SPLITS, DatasetInfo
 from ucc.data.sources.camvid import prepare_camvid
+from ucc.data.sources.cityscapes import prepare_cityscapes
 from ucc.data.sources.folder import prepare_folder
 from ucc.data.sources.shrink import shrink_dataset
 from ucc.data.sources.streets import prepare_streets
+from ucc.data.sources.voc2012 import prepare_voc2012
 from ucc.errors import UserError
 
 
@@ -34,8 +36,12 @@ def _prepare(params: DatasetParams, target: Path, raw: Path) -> DatasetInfo:
     root = _root(params.root)
     if params.name == "camvid":
         return prepare_camvid(root, target, raw)
+    if params.name == "voc2012":
+        return prepare_voc2012(root, target, raw)
+    if params.name == "cityscapes":
+        return prepare_cityscapes(root, target, raw)
     if params.name != "folder":
-        raise UserError(f"dataset.name = {params.name!r}: must be one of streets, camvid, folder.")
+        raise UserError(f"dataset.name = {params.name!r}: must be one of streets, camvid, voc2012, cityscapes, folder.")
     if root is None:
         raise UserError("dataset.root must name your folder of images and masks when dataset.name is folder.")
     return prepare_folder(root, target)
