@@ -3,13 +3,13 @@
 from ucc.config import Params
 from ucc.data.partition import describe_partition, make_partition
 from ucc.files import write_json
-from ucc.paths import DATASET, MANIFEST, PARTITION
+from ucc.paths import DATASET, MANIFEST, PARTITION, RAW
 from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:
     """Write the manifest and its summary."""
-    manifest = make_partition(DATASET, params.partition)
+    manifest = make_partition(DATASET, params.partition, RAW / "partitions")
     summary = describe_partition(DATASET, manifest, params.partition)
     manifest.write(MANIFEST)
     write_json(PARTITION, summary)

@@ -127,7 +127,7 @@ def tiny_params() -> Callable[..., Params]:
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A web server for one test, on which `fetch` does not wait between its attempts."""
-    monkeypatch.setattr("ucc.data.sources.fetch.PAUSE", 0.0)
+    monkeypatch.setattr("ucc.data.fetch.PAUSE", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     served = Web()
     yield served

@@ -22,8 +22,19 @@ PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encodin
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
-# What no result depends on: how parameters are read and checked, how errors, progress and files are written.
-PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.params", "ucc.paths", "ucc.progress", "ucc.stage"}
+# What no result depends on: how parameters are read and checked, how errors, progress and files are written, and how
+# files whose checksum is known are fetched.
+PLUMBING = {
+    "ucc",
+    "ucc.config",
+    "ucc.data.fetch",
+    "ucc.errors",
+    "ucc.files",
+    "ucc.params",
+    "ucc.paths",
+    "ucc.progress",
+    "ucc.stage",
+}
 
 
 def normalized(requirement: str) -> str:

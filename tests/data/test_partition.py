@@ -53,6 +53,10 @@ def _add(folder: Path, split: str, name: str, value: int, shown: tuple[int, ...]
     write_png(folder / "masks" / split / f"{name}.png", mask)
 
 
+# A random partition has none.
+NO_DOWNLOADS = Path("none")
+
+
 def _params(ratio: Any = None, seed: int = 0, tuning_share: float | None = None, **lists: Path) -> PartitionParams:
     paths = {"labeled_ids": None, "unlabeled_ids": None} | {key: str(path) for key, path in lists.items()}
     return PartitionParams(protocol="random", lists=None, ratio=ratio, seed=seed, tuning_share=tuning_share, **paths)
@@ -109,7 +113,7 @@ def test_a_new_image_leaves_the_order_of_the_others_as_it_was() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_smaller_labelled_sets_lie_inside_larger_ones(dataset: Path, seed: int) -> None:
     ratios = (1, "1/16", "1/8", 5, "1/4", 0.5, "3/4", None)
-    sets = [_ids(make_partition(dataset, _params(ratio, seed)), "labeled") for ratio in ratios]
+    sets = [_ids(make_partition(dataset, _params(ratio, seed), NO_DOWNLOADS), "labeled") for ratio in ratios]
     assert all(smaller < larger for smaller, larger in itertools.pairwise(sets))
 
 
@@ -128,11 +132,11 @@ def test_smaller_labelled_sets_lie_inside_larger_ones(dataset: Path, seed: int) 
     ],
 )
 def test_a_ratio_is_a_share_of_the_training_images(dataset: Path, ratio: Any, count: int) -> None:
-    assert len(_ids(make_partition(dataset, _params(ratio)), "labeled")) == count
+    assert len(_ids(make_partition(dataset, _params(ratio), NO_DOWNLOADS), "labeled")) == count
 
 
 def test_every_training_image_is_either_labelled_or_unlabelled(dataset: Path) -> None:
-    manifest = make_partition(dataset, _params("1/4"))
+    manifest = make_partition(dataset, _params("1/4"), NO_DOWNLOADS)
     labeled, unlabeled = _ids(manifest, "labeled"), _ids(manifest, "unlabeled")
     assert not labeled & unlabeled
     assert labeled | unlabeled == {f"train/{index:02d}" for index in range(IMAGES)}
@@ -142,16 +146,16 @@ def test_every_training_image_is_either_labelled_or_unlabelled(dataset: Path) ->
 def test_two_labelled_images_show_the_rare_class(dataset: Path) -> None:
     rare = {f"train/{name}" for name in RARE}
     for seed in range(10):
-        assert _ids(make_partition(dataset, _params(3, seed)), "labeled") & rare
+        assert _ids(make_partition(dataset, _params(3, seed), NO_DOWNLOADS), "labeled") & rare
 
 
 def test_another_seed_labels_other_images(dataset: Path) -> None:
-    chosen = {frozenset(_ids(make_partition(dataset, _params(6, seed)), "labeled")) for seed in range(6)}
+    chosen = {frozenset(_ids(make_partition(dataset, _params(6, seed), NO_DOWNLOADS), "labeled")) for seed in range(6)}
     assert len(chosen) == 6
 
 
 def test_only_labelled_training_images_keep_a_mask(dataset: Path) -> None:
-    manifest = make_partition(dataset, _params("1/4"))
+    manifest = make_partition(dataset, _params("1/4"), NO_DOWNLOADS)
     assert {sample.mask for sample in manifest.subset("unlabeled")} == {""}
     for sample in manifest.subset("labeled") + manifest.subset("val"):
         assert sample.mask == f"masks/{sample.id}.png"
@@ -160,10 +164,10 @@ def test_only_labelled_training_images_keep_a_mask(dataset: Path) -> None:
 def test_the_hash_does_not_depend_on_the_order_of_the_file_system(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = make_partition(dataset, _params("1/4")).hash
+    expected = make_partition(dataset, _params("1/4"), NO_DOWNLOADS).hash
     listed = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda folder: sorted(listed(folder), reverse=True))
-    assert make_partition(dataset, _params("1/4")).hash == expected
+    assert make_partition(dataset, _params("1/4"), NO_DOWNLOADS).hash == expected
 
 
 def test_the_choice_is_the_same_on_every_machine() -> None:
@@ -174,16 +178,16 @@ def test_the_choice_is_the_same_on_every_machine() -> None:
 def test_images_without_masks_are_unlabelled(copy: Path) -> None:
     for index in range(4, IMAGES):
         (copy / f"masks/train/{index:02d}.png").unlink()
-    manifest = make_partition(copy, _params(None))
+    manifest = make_partition(copy, _params(None), NO_DOWNLOADS)
     assert _ids(manifest, "labeled") == {"train/00", "train/01", "train/02", "train/03"}
     assert len(_ids(manifest, "unlabeled")) == 20
 
 
 def test_a_broken_mask_of_an_unlabelled_image_does_not_matter(copy: Path) -> None:
-    chosen = make_partition(copy, _params(3))
+    chosen = make_partition(copy, _params(3), NO_DOWNLOADS)
     victim = chosen.subset("unlabeled")[0].id
     (copy / f"masks/{victim}.png").write_bytes(b"no picture")
-    assert make_partition(copy, _params(3)).hash == chosen.hash
+    assert make_partition(copy, _params(3), NO_DOWNLOADS).hash == chosen.hash
 
 
 @pytest.mark.parametrize("ratio", [9, "1/2"])
@@ -191,37 +195,37 @@ def test_asking_for_more_masks_than_there_are_says_how_many_there_are(copy: Path
     for index in range(4, IMAGES):
         (copy / f"masks/train/{index:02d}.png").unlink()
     with pytest.raises(UserError, match=r"partition\.ratio.*24.*only 4 have masks"):
-        make_partition(copy, _params(ratio))
+        make_partition(copy, _params(ratio), NO_DOWNLOADS)
 
 
 def test_masks_under_other_names_than_the_images_are_explained(copy: Path) -> None:
     for path in sorted((copy / "masks/train").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
     with pytest.raises(UserError, match=r"none of the 24 .* masks/train/<name>\.png"):
-        make_partition(copy, _params("1/4"))
+        make_partition(copy, _params("1/4"), NO_DOWNLOADS)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_data_set_without_images_names_the_empty_folder(copy: Path, split: str) -> None:
     shutil.rmtree(copy / "images" / split)
     with pytest.raises(UserError, match=rf"images/{split}: holds no images"):
-        make_partition(copy, _params("1/4"))
+        make_partition(copy, _params("1/4"), NO_DOWNLOADS)
 
 
 def test_two_images_of_one_name_are_refused(copy: Path) -> None:
     (copy / "images/train/03.jpg").write_bytes(b"")
     with pytest.raises(UserError, match=r"03\.png.*03\.jpg"):
-        make_partition(copy, _params("1/4"))
+        make_partition(copy, _params("1/4"), NO_DOWNLOADS)
 
 
 def test_hidden_files_are_no_images(copy: Path) -> None:
     (copy / "images/train/._03.png").write_bytes(b"")
-    assert "train/._03" not in _ids(make_partition(copy, _params("1/4")), "unlabeled")
+    assert "train/._03" not in _ids(make_partition(copy, _params("1/4"), NO_DOWNLOADS), "unlabeled")
 
 
 def test_given_ids_decide_what_is_labelled(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "labeled.txt").write_text("# my choice\n02\n\n  train/11 \n")
-    manifest = make_partition(dataset, _params("1/2", labeled_ids=tmp_path / "labeled.txt"))
+    manifest = make_partition(dataset, _params("1/2", labeled_ids=tmp_path / "labeled.txt"), NO_DOWNLOADS)
     assert _ids(manifest, "labeled") == {"train/02", "train/11"}
     assert len(_ids(manifest, "unlabeled")) == IMAGES - 2
 
@@ -230,7 +234,7 @@ def test_images_in_neither_given_list_are_left_out(dataset: Path, tmp_path: Path
     (tmp_path / "labeled.txt").write_text("02\n")
     (tmp_path / "unlabeled.txt").write_text("03\n04\n")
     lists = {"labeled_ids": tmp_path / "labeled.txt", "unlabeled_ids": tmp_path / "unlabeled.txt"}
-    manifest = make_partition(dataset, _params(**lists))
+    manifest = make_partition(dataset, _params(**lists), NO_DOWNLOADS)
     assert [sample.id for sample in manifest.samples] == [
         "train/02",
         "train/03",
@@ -242,7 +246,7 @@ def test_images_in_neither_given_list_are_left_out(dataset: Path, tmp_path: Path
 
 def test_images_listed_as_unlabelled_are_never_drawn(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "unlabeled.txt").write_text("\n".join(f"{index:02d}" for index in range(20)))
-    manifest = make_partition(dataset, _params(None, unlabeled_ids=tmp_path / "unlabeled.txt"))
+    manifest = make_partition(dataset, _params(None, unlabeled_ids=tmp_path / "unlabeled.txt"), NO_DOWNLOADS)
     assert _ids(manifest, "labeled") == {"train/20", "train/21", "train/22", "train/23"}
 
 
@@ -252,7 +256,7 @@ def test_all_faults_of_the_lists_are_named_at_once(copy: Path, tmp_path: Path) -
     (tmp_path / "unlabeled.txt").write_text("05\nphantom\n")
     lists = {"labeled_ids": tmp_path / "labeled.txt", "unlabeled_ids": tmp_path / "unlabeled.txt"}
     with pytest.raises(UserError) as caught:
-        make_partition(copy, _params(**lists))
+        make_partition(copy, _params(**lists), NO_DOWNLOADS)
     message = str(caught.value)
     assert "labeled.txt: no such training image: val/a, train/ghost" in message
     assert "labeled.txt: listed more than once: train/02" in message
@@ -266,19 +270,19 @@ def test_a_missing_or_empty_list_names_its_key(dataset: Path, tmp_path: Path, co
     if content is not None:
         (tmp_path / "ids.txt").write_text(content)
     with pytest.raises(UserError, match=r"ids\.txt \(partition\.labeled_ids\)"):
-        make_partition(dataset, _params(labeled_ids=tmp_path / "ids.txt"))
+        make_partition(dataset, _params(labeled_ids=tmp_path / "ids.txt"), NO_DOWNLOADS)
 
 
 def test_the_summary_counts_images_and_classes(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("05\n17\n00\n01\n")
     drawn = _params("1/4", seed=7)
-    manifest = make_partition(dataset, drawn)
+    manifest = make_partition(dataset, drawn, NO_DOWNLOADS)
     summary = describe_partition(dataset, manifest, drawn)
     assert (summary["hash"], summary["ratio"], summary["seed"]) == (manifest.hash, "1/4", 7)
     assert summary["images"] == {"labeled": 6, "unlabeled": 18, "val": 2, "test": 0}
 
     given_ids = _params("1/4", labeled_ids=tmp_path / "ids.txt")
-    summary = describe_partition(dataset, make_partition(dataset, given_ids), given_ids)
+    summary = describe_partition(dataset, make_partition(dataset, given_ids, NO_DOWNLOADS), given_ids)
     assert (summary["ratio"], summary["seed"]) == (None, None)
     assert summary["labeled_images_per_class"] == {"sky": 2, "road": 1, "car": 0, "pole": 2}
 
@@ -296,7 +300,9 @@ def test_the_labelled_share_is_rounded_up(total: int, denominator: int) -> None:
 
 
 def test_a_tuning_share_takes_the_place_of_val(dataset: Path) -> None:
-    usual, tuning = (make_partition(dataset, _params("1/4", tuning_share=share)) for share in (None, 0.25))
+    usual, tuning = (
+        make_partition(dataset, _params("1/4", tuning_share=share), NO_DOWNLOADS) for share in (None, 0.25)
+    )
     assert _ids(tuning, "val") == {f"train/{index}" for index in range(18, 24)}
     assert all(sample.mask for sample in tuning.subset("val"))
     assert not (_ids(tuning, "labeled") | _ids(tuning, "unlabeled")) & _ids(tuning, "val")
@@ -307,6 +313,6 @@ def test_a_tuning_share_takes_the_place_of_val(dataset: Path) -> None:
 
 def test_given_lists_may_name_images_that_are_held_out(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "labeled.txt").write_text("00\n05\n23\n")
-    manifest = make_partition(dataset, _params(tuning_share=0.25, labeled_ids=tmp_path / "labeled.txt"))
+    manifest = make_partition(dataset, _params(tuning_share=0.25, labeled_ids=tmp_path / "labeled.txt"), NO_DOWNLOADS)
     assert _ids(manifest, "labeled") == {"train/00", "train/05"}
     assert "train/23" in _ids(manifest, "val")

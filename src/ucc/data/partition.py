@@ -20,16 +20,20 @@ from ucc.config import PartitionParams, ratio_or_count
 from ucc.data.dataset import IMAGE_SUFFIXES, DatasetInfo
 from ucc.data.facts import count_pixels
 from ucc.data.holdout import hold_out
+from ucc.data.id_lists import given_ids
 from ucc.data.images import read_mask
 from ucc.data.manifest import SUBSETS, Manifest, Sample
-from ucc.errors import UserError
+from ucc.data.published import published_ids
+from ucc.errors import UserError, some
 from ucc.progress import read_parallel
 
 Classes = frozenset[int]
 
 
-def make_partition(dataset: Path, params: PartitionParams) -> Manifest:
+def make_partition(dataset: Path, params: PartitionParams, downloads: Path) -> Manifest:
     """Divide the training images of a canonical data set into labelled and unlabelled ones.
+
+    `downloads` is the folder that published lists are kept in, where `params` asks for such.
 
     Images of `val` and `test` are listed with their masks. Training images that given lists leave out are not
     part of the manifest. With `partition.tuning_share`, `val` is the part of the training images held out to
@@ -51,7 +55,7 @@ def make_partition(dataset: Path, params: PartitionParams) -> Manifest:
     if params.tuning_share is not None:
         train, held = hold_out(train, params.tuning_share)
         measured = [replace(sample, subset="val") for sample in held.values()]
-    labeled, unlabeled = _chosen(dataset, train, held, params, info.num_classes)
+    labeled, unlabeled = _chosen(dataset, info, train, held, params, downloads)
     return Manifest(
         [
             *(replace(train[id_], subset="labeled") for id_ in labeled),
@@ -64,16 +68,17 @@ def make_partition(dataset: Path, params: PartitionParams) -> Manifest:
 def describe_partition(dataset: Path, manifest: Manifest, params: PartitionParams) -> dict[str, Any]:
     """What data/partition.json records: hash, ratio, seed, images per subset, labelled images of each class.
 
-    Ratio and seed are None where given lists made them meaningless.
+    Ratio and seed are None where lists made them meaningless.
     """
     info = DatasetInfo.read(dataset)
     labeled = manifest.subset("labeled")
     present = _classes_present(dataset, labeled, info.num_classes)
     images = Counter(index for classes in present.values() for index in classes)
-    drawn = params.labeled_ids is None
+    drawn = params.protocol == "random" and params.labeled_ids is None
     return {
         "hash": manifest.hash,
-        "ratio": params.ratio if drawn else None,
+        "protocol": params.protocol,
+        "ratio": params.ratio if params.labeled_ids is None else None,
         "seed": params.seed if drawn else None,
         "tuning_share": params.tuning_share,
         "images": {name: len(manifest.subset(name)) for name in SUBSETS},
@@ -138,54 +143,38 @@ def _cover(shuffled: Sequence[str], present: Mapping[str, Classes]) -> list[str]
 
 def _chosen(
     dataset: Path,
+    info: DatasetInfo,
     train: Mapping[str, Sample],
     held: Mapping[str, Sample],
     params: PartitionParams,
-    num_classes: int,
+    downloads: Path,
 ) -> tuple[Sequence[str], Sequence[str]]:
-    labeled, unlabeled = _given_ids({**train, **held}, params)
+    labeled, unlabeled = _listed(info.name, {**train, **held}, params, downloads)
     labeled = labeled and [id_ for id_ in labeled if id_ not in held]
     unlabeled = unlabeled and [id_ for id_ in unlabeled if id_ not in held]
     if labeled is None:
         reserved = set(unlabeled or ())
         candidates = [sample for sample in train.values() if sample.mask and sample.id not in reserved]
         count = labeled_count(params.ratio, len(candidates), len(train) + len(held))
-        labeled = labeling_order(_classes_present(dataset, candidates, num_classes), params.seed)[:count]
+        labeled = labeling_order(_classes_present(dataset, candidates, info.num_classes), params.seed)[:count]
     if unlabeled is None:
         kept = set(labeled)
         unlabeled = [id_ for id_ in train if id_ not in kept]
     return labeled, unlabeled
 
 
-def _given_ids(train: Mapping[str, Sample], params: PartitionParams) -> tuple[list[str] | None, list[str] | None]:
-    labeled = _read_ids(params.labeled_ids, "partition.labeled_ids")
-    unlabeled = _read_ids(params.unlabeled_ids, "partition.unlabeled_ids")
-    offenders: dict[str, list[str]] = {}
-    for source, ids in ((params.labeled_ids, labeled), (params.unlabeled_ids, unlabeled)):
-        offenders[f"{source}: no such training image"] = [id_ for id_ in dict.fromkeys(ids or ()) if id_ not in train]
-        offenders[f"{source}: listed more than once"] = [id_ for id_, times in Counter(ids).items() if times > 1]
-    offenders[f"{params.labeled_ids}: without a mask in masks/train"] = [
-        id_ for id_ in dict.fromkeys(labeled or ()) if id_ in train and not train[id_].mask
-    ]
-    offenders["in both lists"] = sorted(set(labeled or ()) & set(unlabeled or ()))
-    problems = [f"  {problem}: {', '.join(ids)}" for problem, ids in offenders.items() if ids]
-    if problems:
-        raise UserError("\n".join(["the lists of ids do not fit the data set; correct these lines:", *problems]))
+def _listed(
+    name: str, train: Mapping[str, Sample], params: PartitionParams, downloads: Path
+) -> tuple[list[str] | None, list[str] | None]:
+    """Labelled and unlabelled ids as a user's or a published list gives them, None where none does."""
+    if params.protocol == "random":
+        return given_ids(train, params)
+    lists = Path(params.lists).expanduser() if params.lists else None
+    labeled, unlabeled = published_ids(name, Fraction(str(params.ratio)), lists, downloads, list(train))
+    unmasked = [id_ for id_ in labeled if not train[id_].mask]
+    if unmasked:
+        raise UserError(f"partition.protocol = cps labels images without a mask in masks/train: {some(unmasked)}.")
     return labeled, unlabeled
-
-
-def _read_ids(path: str | None, key: str) -> list[str] | None:
-    if path is None:
-        return None
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} ({key}): cannot be read as text: {error}.") from error
-    names = [line.strip() for line in lines]
-    ids = [name if "/" in name else f"train/{name}" for name in names if name and not name.startswith("#")]
-    if not ids:
-        raise UserError(f"{path} ({key}): holds no ids; write one a line, or set {key} to null.")
-    return ids
 
 
 def _split_samples(dataset: Path, split: str) -> dict[str, Sample]:

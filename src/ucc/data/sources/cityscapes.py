@@ -16,9 +16,9 @@ import numpy as np
 from ucc.data.dataset import IGNORE_INDEX, DatasetInfo
 from ucc.data.images import Image, read_mask
 from ucc.data.sources.convert import Pair, convert, warn_of_counts
-from ucc.data.sources.listing import Problems, some
+from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 from ucc.files import explained
 
 # Label id and colour of each class, in the order of the train ids (cityscapesScripts, helpers/labels.py). The other

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
-from ucc.data.sources.listing import Problems, some
-from ucc.errors import UserError
+from ucc.data.sources.listing import Problems
+from ucc.errors import UserError, some
 from ucc.files import atomic_folder, explained
 from ucc.progress import read_parallel
 

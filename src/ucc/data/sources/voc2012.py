@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ucc.data.dataset import DatasetInfo
+from ucc.data.fetch import fetch
 from ucc.data.sources.convert import Pair, convert, warn_of_counts
-from ucc.data.sources.fetch import fetch
-from ucc.data.sources.listing import Problems, some
+from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
 from ucc.data.sources.voc_masks import color_map, read_voc_mask
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus"),

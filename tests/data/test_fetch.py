@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from unreliable_web import Web
 
-from ucc.data.sources import fetch as module
-from ucc.data.sources.fetch import ATTEMPTS, fetch
+from ucc.data import fetch as module
+from ucc.data.fetch import ATTEMPTS, fetch
 from ucc.errors import UserError
 
 BODY = bytes(range(256)) * 4000

@@ -1,0 +1,47 @@
+"""A user's own lists of labelled and unlabelled images."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from ucc.config import PartitionParams
+from ucc.data.manifest import Sample
+from ucc.errors import UserError
+
+
+def given_ids(train: Mapping[str, Sample], params: PartitionParams) -> tuple[list[str] | None, list[str] | None]:
+    """The ids in `partition.labeled_ids` and `unlabeled_ids`, None for a list that is not given.
+
+    A line is an id, with or without the leading `train/`; empty lines and those that begin with # do not count.
+
+    Raises:
+        UserError: naming all lines that do not fit the training images `train`.
+    """
+    labeled = _read_ids(params.labeled_ids, "partition.labeled_ids")
+    unlabeled = _read_ids(params.unlabeled_ids, "partition.unlabeled_ids")
+    offenders: dict[str, list[str]] = {}
+    for source, ids in ((params.labeled_ids, labeled), (params.unlabeled_ids, unlabeled)):
+        offenders[f"{source}: no such training image"] = [id_ for id_ in dict.fromkeys(ids or ()) if id_ not in train]
+        offenders[f"{source}: listed more than once"] = [id_ for id_, times in Counter(ids).items() if times > 1]
+    offenders[f"{params.labeled_ids}: without a mask in masks/train"] = [
+        id_ for id_ in dict.fromkeys(labeled or ()) if id_ in train and not train[id_].mask
+    ]
+    offenders["in both lists"] = sorted(set(labeled or ()) & set(unlabeled or ()))
+    problems = [f"  {problem}: {', '.join(ids)}" for problem, ids in offenders.items() if ids]
+    if problems:
+        raise UserError("\n".join(["the lists of ids do not fit the data set; correct these lines:", *problems]))
+    return labeled, unlabeled
+
+
+def _read_ids(path: str | None, key: str) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} ({key}): cannot be read as text: {error}.") from error
+    names = [line.strip() for line in lines]
+    ids = [name if "/" in name else f"train/{name}" for name in names if name and not name.startswith("#")]
+    if not ids:
+        raise UserError(f"{path} ({key}): holds no ids; write one a line, or set {key} to null.")
+    return ids
