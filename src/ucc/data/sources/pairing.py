@@ -47,7 +47,7 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
         return [pair for split in _splits(params, problems) for pair in _split_pairs(split, params, problems)]
     images, masks = match(params.images, params.masks, params.mask_suffix, problems)
     masked = sorted(images.keys() & masks.keys())
-    if images and masks and len(masked) < MIN_MASKED:
+    if not problems.found and len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
     val = draw(masked, params.val)
     return _pairs(images, masks, {key: "val" if key in val else "train" for key in images}, problems)
@@ -108,8 +108,11 @@ def _splits(params: FolderParams, problems: Problems) -> list[str]:
     own = {root / params.images, root / params.masks, root / DESCRIPTION}
     present: set[str] = set()
     for folder in dict.fromkeys((root / params.images, root / params.masks)):
-        if folder.is_dir():
-            present |= {e.name for e in folder.iterdir() if not e.name.startswith(".") and e not in own}
+        try:
+            if folder.is_dir():
+                present |= {e.name for e in folder.iterdir() if not e.name.startswith(".") and e not in own}
+        except OSError as error:
+            problems.add(f"{folder.relative_to(root).as_posix()}/: cannot be read ({error.strerror})")
     unknown = sorted(present - set(SPLITS))
     if unknown:
         problems.add(
@@ -123,7 +126,7 @@ def _split_pairs(split: str, params: FolderParams, problems: Problems) -> list[P
     at_images, at_masks = ((Path(folder) / split).as_posix() for folder in (params.images, params.masks))
     images, masks = match(at_images, at_masks, params.mask_suffix, problems, strict=True)
     without_mask = [images[key].name for key in images if key not in masks]
-    if masks and split != "train" and without_mask:
+    if (masks or at_images == at_masks) and split != "train" and without_mask:
         problems.add(f"{at_masks}/: every image needs a mask, there is none for {some(without_mask)}")
     return _pairs(images, masks, dict.fromkeys(images, split), problems)
 
@@ -144,10 +147,17 @@ def _pairs(images: Files, masks: Files, splits: dict[str, str], problems: Proble
 
 def _files(folder: str, leave_out: Collection[Path], problems: Problems) -> list[Path]:
     path = problems.root / folder
-    if not path.is_dir():
-        problems.add(f"{folder}/: missing folder")
+    try:
+        if path.is_dir():
+            files = files_below(path, problems, leave_out)
+            if not files:
+                problems.add(f"{folder}/: holds no files")
+            return files
+    except OSError as error:
+        problems.add(f"{folder}/: cannot be read ({error.strerror})")
         return []
-    return files_below(path, problems, leave_out)
+    problems.add(f"{folder}/: missing folder")
+    return []
 
 
 def _by_key(
@@ -175,6 +185,6 @@ def _by_key(
         if key in found:
             problems.add(f"{folder}/: {found[key].relative_to(base)} and {path} share the name {key}")
         found.setdefault(key, file)
-    if base.is_dir() and not found:
+    if files and not found:
         problems.add(f"{folder}/: holds no {', '.join(suffixes)} file")
     return found

@@ -46,7 +46,10 @@ class _Walk:
         above = (*above, folder.resolve())
         for entry in entries:
             if not entry.name.startswith(".") and entry.name not in LITTER and entry not in self.leave_out:
-                self.see(entry, above)
+                try:
+                    self.see(entry, above)
+                except OSError as error:
+                    self.odd[f"cannot be read ({error.strerror})"].append(entry)
 
     def see(self, entry: Path, above: tuple[Path, ...]) -> None:
         if _unusable(entry.name):
