@@ -9,8 +9,7 @@ from pathlib import Path
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.inspect.layout import Layout
 from ucc.data.inspect.survey import MOST_CLASSES, MaskFacts
-from ucc.data.palette import Color
-from ucc.data.sources.class_list import standard_color
+from ucc.data.sources.class_list import Color, standard_color
 from ucc.errors import UserError
 
 BLACK = (0, 0, 0)

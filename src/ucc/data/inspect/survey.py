@@ -8,8 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ucc.data.palette import Color
-from ucc.data.sources.class_list import pack, unpack
+from ucc.data.sources.class_list import Color, pack, unpack
 from ucc.data.sources.listing import Problems, some
 from ucc.data.sources.pictures import (
     COLOR_MODES,

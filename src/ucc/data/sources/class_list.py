@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from ucc.data.dataset import IGNORE_INDEX, DatasetInfo
 from ucc.data.images import Image
-from ucc.data.palette import Color
 from ucc.errors import UserError
 
 UNKNOWN = 256  # stands for a value or a colour that is neither a class nor ignored
 KEYS = ("name", "color", "value")
 KEY = "dataset.folder.classes"
+
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
