@@ -116,7 +116,7 @@ class _Conversion:
     def mask(self, outcome: Outcome, path: Path, image: Header | None) -> None:
         picture, header = load(path)
         if image is not None and header.size != image.size:
-            turned = image.orientation >= 5 and header.size == image.stored_size
+            turned = header.size == image.stored_size
             sizes = "{}x{}, its image {}x{}".format(*header.size, *image.size)
             outcome.faults.append((TURNED if turned else OTHER_SIZE, f"{self.named(path)} is {sizes}"))
             return
