@@ -28,7 +28,7 @@ def read_mask(path: Path) -> Image:
         UserError: if the file is missing, no image, or not a single channel of 8 bits.
     """
     mask = _decode(path, cv2.IMREAD_UNCHANGED)
-    depth = _png_bit_depth(path)
+    depth = png_bit_depth(path)
     if depth < 8:
         # OpenCV stretches 1, 2 and 4 bits to the range of 8, which turns a 1 into a 255.
         raise UserError(
@@ -52,7 +52,7 @@ def write_png(path: Path, pixels: Image) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _png_bit_depth(path: Path) -> int:
+def png_bit_depth(path: Path) -> int:
     """Bits per channel as the PNG's header says; 8 for other formats."""
     with path.open("rb") as stream:
         header = stream.read(25)

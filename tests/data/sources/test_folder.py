@@ -43,7 +43,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_a_complete_folder_is_copied_as_it_is(mine: Path, tmp_path: Path) -> None:
-    info = prepare_folder(mine, tmp_path / "out")
+    info = prepare_folder(mine, tmp_path / "out", FOLDER)
     assert info == DatasetInfo.read(tmp_path / "out")
     assert info.classes == ("ground", "cat")
     for file in (p.relative_to(mine) for p in mine.rglob("*.png")):
@@ -55,7 +55,7 @@ def test_everything_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     root = tmp_path / "empty"
     root.mkdir()
     with pytest.raises(UserError) as caught:
-        prepare_folder(root, tmp_path / "out")
+        prepare_folder(root, tmp_path / "out", FOLDER)
     for name in ("dataset.yaml", "images/train/", "images/val/", "masks/train/", "masks/val/", "classes: ["):
         assert name in str(caught.value)
     assert not (tmp_path / "out").exists()
@@ -99,26 +99,26 @@ def unlabelled_test_set(root: Path) -> None:
 def test_what_is_wrong_is_named(spoil: Callable[[Path], None], named: str, mine: Path, tmp_path: Path) -> None:
     spoil(mine)
     with pytest.raises(UserError, match=named):
-        prepare_folder(mine, tmp_path / "out")
+        prepare_folder(mine, tmp_path / "out", FOLDER)
 
 
 def test_hidden_files_do_not_matter(mine: Path, tmp_path: Path) -> None:
     (mine / "images/train/.DS_Store").write_text("")
-    prepare_folder(mine, tmp_path / "out")
+    prepare_folder(mine, tmp_path / "out", FOLDER)
     assert not (tmp_path / "out/images/train/.DS_Store").exists()
 
 
 def test_an_earlier_data_set_survives_a_faulty_folder(mine: Path, tmp_path: Path) -> None:
-    prepare_folder(mine, tmp_path / "out")
+    prepare_folder(mine, tmp_path / "out", FOLDER)
     (mine / "dataset.yaml").unlink()
     with pytest.raises(UserError):
-        prepare_folder(mine, tmp_path / "out")
+        prepare_folder(mine, tmp_path / "out", FOLDER)
     assert DatasetInfo.read(tmp_path / "out").name == "mine"
 
 
 def test_a_folder_is_never_copied_onto_itself(mine: Path) -> None:
     with pytest.raises(UserError, match="must lie apart"):
-        prepare_folder(mine, mine)
+        prepare_folder(mine, mine, FOLDER)
     assert (mine / "dataset.yaml").exists()
 
 

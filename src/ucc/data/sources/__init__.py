@@ -44,7 +44,7 @@ def _prepare(params: DatasetParams, target: Path, raw: Path) -> DatasetInfo:
         raise UserError(f"dataset.name = {params.name!r}: must be one of streets, camvid, voc2012, cityscapes, folder.")
     if root is None:
         raise UserError("dataset.root must name your folder of images and masks when dataset.name is folder.")
-    return prepare_folder(root, target)
+    return prepare_folder(root, target, params.folder)
 
 
 def summarize(info: DatasetInfo, folder: Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ucc.data.dataset import IGNORE_INDEX, DatasetInfo
 from ucc.data.images import Image, read_mask
-from ucc.data.sources.convert import Pair, convert, warn_of_counts
+from ucc.data.sources.canonical import Pair, warn_of_counts, write_canonical
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
 from ucc.errors import UserError, some
@@ -73,7 +73,7 @@ def prepare_cityscapes(root: Path | None, target: Path, raw: Path) -> DatasetInf
         colors=tuple(color for _, color in CLASSES.values()),
         provenance={"source": "Cityscapes, fine annotations, the 19 classes of its benchmark", "url": URL},
     )
-    convert(pairs, read_train_ids, info, target, root)
+    write_canonical(pairs, read_train_ids, info, target, root)
     return info
 
 

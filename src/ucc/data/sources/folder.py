@@ -1,72 +1,74 @@
-"""`folder`: a user's own data set, already in the canonical layout."""
+"""`folder`: a user's own images and masks, wherever they lie in a folder and whatever picture files they are."""
 
-import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
-from ucc.data.dataset import DESCRIPTION, IMAGE_SUFFIXES, SPLITS, DatasetInfo
+from ucc.config import FolderParams
+from ucc.data.dataset import DESCRIPTION, DatasetInfo
+from ucc.data.sources.class_list import ClassList, classes_of, read_classes
+from ucc.data.sources.conversion import convert
 from ucc.data.sources.listing import Problems
-from ucc.errors import UserError, some
+from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_SUFFIXES, find_pairs
+from ucc.errors import UserError
 from ucc.files import atomic_folder
 
-REQUIRED_SPLITS = ("train", "val")
+FILES = f"images are {', '.join(IMAGE_SUFFIXES)} files, masks {', '.join(MASK_SUFFIXES)} files of the same name"
 LAYOUT = f"""Expected layout:
   {DESCRIPTION}                       name, classes, colors
-  images/train, images/val [, images/test]   {", ".join(IMAGE_SUFFIXES)} photographs
-  masks/train, masks/val [, masks/test]      .png, one 8-bit channel of class indices, 255 = ignore, same stem as the
-                                     image; in train only the images that are labelled need one"""
+  images/train, images/val [, images/test]   photographs
+  masks/train, masks/val [, masks/test]      class indices, 255 = ignore; in train only the images that are labelled
+                                     need one
+where {FILES}.
+Other layouts: `python -m ucc.data.inspect FOLDER` proposes the section dataset.folder of params.yaml."""
+SECTION = (
+    f"The section dataset.folder of params.yaml says where things lie: {FILES} (plus mask_suffix). "
+    "`python -m ucc.data.inspect FOLDER` looks at the folder and proposes one."
+)
 
 
-def prepare_folder(root: Path, target: Path) -> DatasetInfo:
-    """Check the folder `root` and copy it to `target`.
+def prepare_folder(root: Path, target: Path, params: FolderParams) -> DatasetInfo:
+    """Check the folder `root` and write it to `target` as the canonical data set.
+
+    What was changed on the way is told on stderr, and recorded in dataset.yaml.
 
     Raises:
-        UserError: naming everything that is missing or in the way.
+        UserError: naming everything that is missing or in the way; `target` is as it was.
     """
     if target.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(target.resolve()):
         raise UserError(f"dataset.root = {root}: must lie apart from {target}, which is written anew.")
     problems = Problems(root)
-    info = _description(root, problems)
-    files = [file for split in _splits(root, problems) for file in _split_files(split, problems)]
-    problems.raise_if_any(LAYOUT)
-    if info is None:
+    remedy = LAYOUT if params.classes is None and params.val is None else SECTION
+    described = _described(root, params, problems)
+    pairs = find_pairs(params, problems)
+    problems.raise_if_any(remedy)
+    if described is None:
         raise AssertionError("a missing description is a problem")
+    info, classes = described
+    if params.mask_format == "color" and classes.colorless:
+        raise UserError(
+            f"dataset.folder.mask_format = color: every class needs a color, there is none for "
+            f"{', '.join(classes.colorless)}."
+        )
     with atomic_folder(target) as folder:
-        for file in files:
-            copy = folder / file.relative_to(root)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+        convert(pairs, classes, params.mask_format, folder, problems)
+        problems.raise_if_any(remedy)
+        notes = {"notes": problems.notes} if problems.notes else {}
+        info = replace(info, provenance={"source": "folder", **info.provenance, **notes})
         info.write(folder)
+    for note in problems.notes:
+        print(f"folder: {note}", file=sys.stderr, flush=True)
     return info
 
 
-def _description(root: Path, problems: Problems) -> DatasetInfo | None:
+def _described(root: Path, params: FolderParams, problems: Problems) -> tuple[DatasetInfo, ClassList] | None:
+    """Classes from params.yaml or else from dataset.yaml, and what the data set is called."""
+    if params.classes is not None:
+        classes = read_classes(params.classes, params.ignore)
+        return DatasetInfo(root.resolve().name, classes.names, classes.colors), classes
     try:
         info = DatasetInfo.read(root)
     except UserError as error:
-        problems.add(str(error))
+        problems.add(f"{error}\n  Or list the classes in dataset.folder.classes.")
         return None
-    return replace(info, provenance={"source": "folder", **info.provenance})
-
-
-def _splits(root: Path, problems: Problems) -> list[str]:
-    """The required splits and whichever others are there."""
-    present: set[str] = set()
-    for kind in ("images", "masks"):
-        if (root / kind).is_dir():
-            present |= {entry.name for entry in (root / kind).iterdir() if not entry.name.startswith(".")}
-    unknown = sorted(present - set(SPLITS))
-    if unknown:
-        problems.add(f"images/ and masks/ may hold {', '.join(SPLITS)}, not {some(unknown)}")
-    return [split for split in SPLITS if split in present or split in REQUIRED_SPLITS]
-
-
-def _split_files(split: str, problems: Problems) -> list[Path]:
-    images, masks = problems.images(f"images/{split}"), problems.masks(f"masks/{split}")
-    without_image = [masks[stem].name for stem in masks if stem not in images]
-    if images and without_image:
-        problems.add(f"masks/{split}/: no image of the same name for {some(without_image)}")
-    without_mask = [images[stem].name for stem in images if stem not in masks]
-    if masks and split != "train" and without_mask:
-        problems.add(f"masks/{split}/: every image needs a mask, there is none for {some(without_mask)}")
-    return [*images.values(), *masks.values()]
+    return info, classes_of(info, params.ignore)

@@ -15,10 +15,15 @@ class Problems:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.found: list[str] = []
+        self.notes: list[str] = []
 
     def add(self, problem: str) -> None:
         """One more thing to mend."""
         self.found.append(problem)
+
+    def note(self, note: str) -> None:
+        """Something to tell that needs no mending."""
+        self.notes.append(note)
 
     def images(self, folder: str) -> dict[str, Path]:
         """Images of a folder below the root by stem; hidden files do not count."""

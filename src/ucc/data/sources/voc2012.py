@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ucc.data.dataset import DatasetInfo
 from ucc.data.fetch import fetch
-from ucc.data.sources.convert import Pair, convert, warn_of_counts
+from ucc.data.sources.canonical import Pair, warn_of_counts, write_canonical
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
 from ucc.data.sources.voc_masks import color_map, read_voc_mask
@@ -97,7 +97,7 @@ def prepare_voc2012(root: Path | None, target: Path, raw: Path, voc: Archive = V
             },
         },
     )
-    convert(pairs, read_voc_mask, info, target, copy.voc)
+    write_canonical(pairs, read_voc_mask, info, target, copy.voc)
     return info
 
 

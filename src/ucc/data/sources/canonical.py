@@ -24,7 +24,9 @@ class Pair:
     mask: Path
 
 
-def convert(pairs: Sequence[Pair], read: Callable[[Path], Image], info: DatasetInfo, target: Path, root: Path) -> None:
+def write_canonical(
+    pairs: Sequence[Pair], read: Callable[[Path], Image], info: DatasetInfo, target: Path, root: Path
+) -> None:
     """Copy the images and write the masks, as `read` gives them, into `target`, whole or not at all.
 
     The images are copied rather than linked: DVC changes the permissions of what it keeps, and a tool that writes

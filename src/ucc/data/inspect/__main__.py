@@ -1,0 +1,84 @@
+"""`python -m ucc.data.inspect FOLDER`: look at a folder of images and masks, propose the section `dataset`.
+
+What was found goes to stderr, the section to stdout. It replaces the one of params.yaml, and wants its classes named.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ucc.data.inspect.layout import guess_layout
+from ucc.data.inspect.proposal import propose, section
+from ucc.data.inspect.survey import describe, describe_masks, image_headers, mask_facts
+from ucc.data.sources.listing import Problems
+from ucc.data.sources.pairing import MIN_MASKED, match
+from ucc.errors import UserError, some
+from ucc.files import write_text
+
+
+def inspect(root: Path, images: str | None = None, masks: str | None = None, mask_suffix: str | None = None) -> str:
+    """The section `dataset` that fits the folder `root`, as YAML; says on stderr what was found.
+
+    What the stage `download` would refuse is a warning here.
+
+    Raises:
+        UserError: if there is no such folder, or its masks cannot be made a list of classes.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder.")
+    layout = guess_layout(root, images, masks, mask_suffix)
+    problems = Problems(root)
+    named_images, named_masks = match(layout.images, layout.masks, layout.mask_suffix, problems)
+    headers = image_headers(named_images.values(), problems)
+    facts = mask_facts(named_masks.values(), problems)
+    masked = named_images.keys() & named_masks.keys()
+    if layout.val is not None and len(masked) < MIN_MASKED:
+        problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
+    sizes = {mask.path: mask.size for mask in facts}
+    unlike = [
+        named_masks[key].relative_to(root).as_posix()
+        for key in sorted(masked)
+        if named_images[key] in headers
+        and sizes.get(named_masks[key], headers[named_images[key]].size) != headers[named_images[key]].size
+    ]
+    if unlike:
+        problems.add(f"mask of another size than its image: {some(unlike)}")
+    lines = [
+        f"{len(named_images)} images in {layout.images}/, {len(masked)} with a mask in {layout.masks}/, "
+        f"{len(named_images) - len(masked)} without: the unlabelled set",
+        *describe(headers, root),
+        describe_masks(facts),
+        *problems.notes,
+        *(f"warning: {problem}" for problem in problems.found),
+    ]
+    for line in lines:
+        print(f"{root}: {line}", file=sys.stderr)
+    if not facts:
+        raise UserError(f"{root / layout.masks}: no mask that can be read; see the warnings.")
+    return section(root, layout, propose(facts))
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m ucc.data.inspect", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", help="folder of the images below FOLDER (default: guessed)")
+    parser.add_argument("--masks", help="folder of the masks below FOLDER (default: guessed)")
+    parser.add_argument("--mask-suffix", help="what a mask's name has beyond its image's (default: guessed)")
+    parser.add_argument("--out", type=Path, help="file to write the section to (default: stdout)")
+    options = parser.parse_args(arguments)
+    text = inspect(options.folder.expanduser(), options.images, options.masks, options.mask_suffix)
+    if options.out:
+        write_text(options.out, text)
+        print(f"wrote {options.out}", file=sys.stderr)
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,118 @@
+"""Counting what the pictures of a folder are, and what its masks hold."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ucc.data.sources.class_list import Color, pack, unpack
+from ucc.data.sources.listing import Problems
+from ucc.data.sources.pictures import (
+    COLOR_MODES,
+    Header,
+    conversions,
+    load,
+    look,
+    mask_colors,
+    mask_values,
+    palette,
+    reason,
+)
+from ucc.errors import UserError, some
+from ucc.progress import read_parallel
+
+MOST_CLASSES = 254  # that a proposal holds: a mask with more values or colours was blended or compressed
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What one mask holds.
+
+    Attributes:
+        kind: grey, palette or RGB.
+        pixels: number of pixels of each value, or of each colour of an RGB mask; the commonest if there are many.
+        distinct: how many values or colours there are.
+        colors: colour of each value that the palette knows.
+    """
+
+    path: Path
+    kind: str
+    size: tuple[int, int]
+    pixels: Counter[int | Color]
+    distinct: int
+    colors: dict[int, Color] = field(default_factory=dict)
+
+
+def image_headers(images: Iterable[Path], problems: Problems) -> dict[Path, Header]:
+    """Headers of the images; those that cannot be read are added to `problems`."""
+    return dict(_readable(look, list(images), "looking at", problems))
+
+
+def mask_facts(masks: Iterable[Path], problems: Problems) -> list[MaskFacts]:
+    """Contents of the masks; those that cannot be read are added to `problems`."""
+    return [facts for _, facts in _readable(_mask_facts, list(masks), "counting pixels of", problems)]
+
+
+def describe(headers: dict[Path, Header], root: Path) -> list[str]:
+    """Formats, sizes and conversions of images, one line each."""
+    formats = Counter(header.format for header in headers.values())
+    sizes = sorted((header.size for header in headers.values()), key=lambda size: size[0] * size[1])
+    span = ["{}x{}".format(*size) for size in dict.fromkeys((sizes[0], sizes[-1]))] if sizes else []
+    lines = [f"formats: {_listed(formats)}; {' to '.join(span)} pixels (height x width)"]
+    changed: defaultdict[str, list[Path]] = defaultdict(list)
+    for path, header in headers.items():
+        for words in conversions(header):
+            changed[words].append(path.relative_to(root))
+    return lines + [f"{len(paths)} {words}, such as {paths[0].as_posix()}" for words, paths in changed.items()]
+
+
+def describe_masks(facts: Sequence[MaskFacts]) -> str:
+    """Kinds of masks in one line."""
+    return f"{len(facts)} masks: {_listed(Counter(mask.kind for mask in facts))}"
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _readable(
+    read: Callable[[Path], Result], paths: Sequence[Path], label: str, problems: Problems
+) -> list[tuple[Path, Result]]:
+    def attempt(path: Path) -> Result | UserError:
+        try:
+            return read(path)
+        except UserError as error:
+            return error
+
+    found: list[tuple[Path, Result]] = []
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    for path, result in zip(paths, read_parallel(attempt, paths, label), strict=True):
+        if isinstance(result, UserError):
+            faults[reason(result, path)].append(path.relative_to(problems.root).as_posix())
+        else:
+            found.append((path, result))
+    for why, names in faults.items():
+        problems.add(f"{why}: {some(names)}")
+    return found
+
+
+def _mask_facts(path: Path) -> MaskFacts:
+    picture, header = load(path)
+    is_color = header.mode in COLOR_MODES
+    stored = pack(mask_colors(path, picture, header)) if is_color else mask_values(path, picture, header)
+    found, counts = np.unique(stored, return_counts=True)
+    commonest = np.argsort(-counts, kind="stable")[: MOST_CLASSES + 1]
+    pixels = {int(found[i]): int(counts[i]) for i in commonest}
+    return MaskFacts(
+        path=path,
+        kind="RGB" if is_color else "palette" if header.mode == "P" else "grey",
+        size=header.size,
+        pixels=Counter({unpack(number): count for number, count in pixels.items()}) if is_color else Counter(pixels),
+        distinct=len(found),
+        colors=dict(enumerate(palette(picture))),
+    )

@@ -1,0 +1,178 @@
+"""A user's pictures become the canonical data set: RGB photographs turned upright, masks of class indices."""
+
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ucc.data.dataset import IMAGE_SUFFIXES
+from ucc.data.images import write_png
+from ucc.data.sources.class_list import KEY, UNKNOWN, ClassList, pack, unpack
+from ucc.data.sources.listing import Problems
+from ucc.data.sources.pairing import Pair
+from ucc.data.sources.pictures import (
+    COLOR_MODES,
+    Header,
+    conversions,
+    load,
+    mask_colors,
+    mask_values,
+    photograph,
+    reason,
+)
+from ucc.errors import UserError, some
+from ucc.progress import read_parallel
+
+SHOWN_UNKNOWN = 20  # values or colours without a class that a message names
+MOST_UNKNOWN = 1000  # that are counted of one mask: a photograph in place of a mask has many more
+TURNED = (
+    "mask has the size of the image before its EXIF rotation; turn the mask or remove the tag from the image "
+    "(height x width)"
+)
+OTHER_SIZE = "mask of another size than its image (height x width)"
+
+Mask = NDArray[np.uint16] | NDArray[np.uint32]
+
+
+@dataclass
+class Outcome:
+    """What came of one pair.
+
+    Attributes:
+        faults: a reason, and the file it holds for.
+        notes: what was changed in the image.
+        unknown: pixels of each value or colour, as text, that is no class.
+    """
+
+    pair: Pair
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    unknown: Counter[str] = field(default_factory=Counter)
+
+
+def convert(pairs: Sequence[Pair], classes: ClassList, mask_format: str, folder: Path, problems: Problems) -> None:
+    """Write images/<split>/ and masks/<split>/ of the canonical data set into `folder`.
+
+    An upright 8-bit RGB JPEG or PNG is copied as it is, and so is a mask that holds class indices already. Every
+    file is read to its end; what is wrong with any is added to `problems`, what was changed to its notes.
+    """
+    conversion = _Conversion(classes, mask_format, problems.root, folder)
+    outcomes = read_parallel(conversion.convert, pairs, "converting")
+    faults: defaultdict[str, list[str]] = defaultdict(list)
+    notes: defaultdict[str, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        for why, name in outcome.faults:
+            faults[why].append(name)
+        for note in outcome.notes:
+            notes[note].append(conversion.named(outcome.pair.image))
+    for why, names in faults.items():
+        problems.add(f"{why}: {some(names)}")
+    for note, names in notes.items():
+        count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+        problems.note(f"{count} {note}, such as {names[0]}")
+    _tell_unknown(outcomes, problems)
+
+
+@dataclass(frozen=True)
+class _Conversion:
+    classes: ClassList
+    mask_format: str
+    root: Path
+    folder: Path
+
+    def named(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def convert(self, pair: Pair) -> Outcome:
+        outcome, image = Outcome(pair), None
+        try:
+            image = self.image(outcome)
+        except UserError as error:
+            outcome.faults.append((reason(error, pair.image), self.named(pair.image)))
+        if pair.mask is not None:
+            try:
+                self.mask(outcome, pair.mask, image)
+            except UserError as error:
+                outcome.faults.append((reason(error, pair.mask), self.named(pair.mask)))
+        return outcome
+
+    def image(self, outcome: Outcome) -> Header:
+        path, name = outcome.pair.image, outcome.pair.name
+        folder = self.folder / "images" / outcome.pair.split
+        picture, header = load(path)
+        outcome.notes = conversions(header)
+        if outcome.notes:
+            write_png(folder / f"{name}.png", photograph(path, picture, header))
+            return header
+        # A name that lies about the format must not hide the file from the next stages.
+        suffix = path.suffix if path.suffix.lower() in IMAGE_SUFFIXES else f".{header.format.lower()}"
+        _copy(path, folder / f"{name}{suffix}")
+        return header
+
+    def mask(self, outcome: Outcome, path: Path, image: Header | None) -> None:
+        picture, header = load(path)
+        if image is not None and header.size != image.size:
+            turned = header.size == image.stored_size
+            sizes = "{}x{}, its image {}x{}".format(*header.size, *image.size)
+            outcome.faults.append((TURNED if turned else OTHER_SIZE, f"{self.named(path)} is {sizes}"))
+            return
+        is_color = header.mode in COLOR_MODES
+        if is_color and self.mask_format == "index":
+            raise UserError(
+                f"{path}: RGB mask where dataset.folder.mask_format is index; set it to auto or color, or save the "
+                "mask as a grey or palette picture"
+            )
+        place = self.folder / "masks" / outcome.pair.split / f"{outcome.pair.name}.png"
+        stored: Mask
+        if is_color or self.mask_format == "color":
+            if self.classes.colorless:
+                raise UserError(f"{path}: colour mask, but no color in {KEY} for {some(self.classes.colorless)}")
+            colors = mask_colors(path, picture, header)
+            indices, stored = self.classes.of_colors(colors), pack(colors)
+        else:
+            stored = mask_values(path, picture, header)
+            indices = self.classes.of_values(stored)
+            plain = (header.format, header.mode, header.bits, header.orientation) == ("PNG", "L", 8, 1)
+            if plain and np.array_equal(stored, indices):
+                _copy(path, place)
+                return
+        unknown = stored[indices == UNKNOWN]
+        if unknown.size:
+            outcome.unknown = _counted(unknown, as_colors=is_color or self.mask_format == "color")
+            return
+        write_png(place, indices.astype(np.uint8))
+
+
+def _copy(source: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, place)
+
+
+def _counted(stored: Mask, as_colors: bool) -> Counter[str]:
+    found, counts = np.unique(stored, return_counts=True)
+    commonest = np.argsort(-counts, kind="stable")[:MOST_UNKNOWN]
+    return Counter({str(list(unpack(int(found[i]))) if as_colors else found[i]): int(counts[i]) for i in commonest})
+
+
+def _tell_unknown(outcomes: Sequence[Outcome], problems: Problems) -> None:
+    pixels: Counter[str] = Counter()
+    masks: defaultdict[str, list[str]] = defaultdict(list)
+    for outcome in outcomes:
+        pixels.update(outcome.unknown)
+        for what in outcome.unknown:
+            assert outcome.pair.mask is not None
+            masks[what].append(outcome.pair.mask.relative_to(problems.root).as_posix())
+    if pixels:
+        lines = [
+            f"{what} ({count} pixels in {len(masks[what])} masks, such as {masks[what][0]})"
+            for what, count in pixels.most_common(SHOWN_UNKNOWN)
+        ]
+        more = f", and {len(pixels) - SHOWN_UNKNOWN} more" if len(pixels) > SHOWN_UNKNOWN else ""
+        problems.add(
+            "mask values or colours that are no class, to be added to dataset.folder.classes or dataset.folder.ignore "
+            f"or mended in the masks: {', '.join(lines)}{more}"
+        )

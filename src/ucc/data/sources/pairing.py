@@ -1,0 +1,190 @@
+"""Which mask belongs to which image of a user's folder, and which images are measured on."""
+
+import hashlib
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ucc.config import FolderParams
+from ucc.data.dataset import DESCRIPTION, SPLITS
+from ucc.data.sources.listing import Problems
+from ucc.data.sources.tree import LONGEST_NAME, files_below, shown
+from ucc.errors import UserError, some
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+REQUIRED_SPLITS = ("train", "val")
+MIN_MASKED = 3  # one to measure on, and the two labelled images that training needs
+NEST = "__"  # stands for the slash in the flat names of files in nested folders
+
+Files = dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image, its mask if it has one, and the name both get in the canonical data set."""
+
+    name: str
+    split: str
+    image: Path
+    mask: Path | None
+
+
+def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
+    """Every image below `problems.root`; what does not fit is added to `problems`.
+
+    Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and
+    with `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the hashes of their
+    paths: it stays nearly the same when files are added. Images without masks are for training.
+
+    Raises:
+        UserError: if `params` make no sense.
+    """
+    _check(params)
+    if params.val is None:
+        return [pair for split in _splits(params, problems) for pair in _split_pairs(split, params, problems)]
+    images, masks = match(params.images, params.masks, params.mask_suffix, problems)
+    masked = sorted(images.keys() & masks.keys())
+    if not problems.found and len(masked) < MIN_MASKED:
+        problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
+    val = draw(masked, params.val)
+    return _pairs(images, masks, {key: "val" if key in val else "train" for key in images}, problems)
+
+
+def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict: bool = False) -> tuple[Files, Files]:
+    """Images and masks of two folders below the root by the path that they share.
+
+    Files of other kinds are a problem if `strict`, else a note.
+    """
+    root = problems.root
+    if Path(images) == Path(masks):
+        files = _files(images, (), problems)
+        mask_files = [file for file in files if file.stem.endswith(mask_suffix)]
+        image_files = [file for file in files if not file.stem.endswith(mask_suffix)]
+    else:
+        image_files = _files(images, (root / masks,), problems)
+        mask_files = _files(masks, (root / images,), problems)
+    named_images = _by_key(image_files, images, "", IMAGE_SUFFIXES, problems, strict)
+    lossy = [f for f in mask_files if f.suffix.lower() in IMAGE_SUFFIXES and f.suffix.lower() not in MASK_SUFFIXES]
+    if lossy:
+        problems.add(
+            "JPEG and WebP change the values they store, so masks are PNG, BMP or TIFF files: draw or export again "
+            + some(shown(file.relative_to(root)) for file in lossy)
+        )
+    rest = [file for file in mask_files if file not in set(lossy)]
+    named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems, strict)
+    stray = [named_masks[key].name for key in named_masks if key not in named_images]
+    if named_images and stray:
+        hint = "" if len(stray) < len(named_masks) else "; does dataset.folder.mask_suffix fit?"
+        problems.add(f"{masks}/: no image of the same name for {some(stray)}{hint}")
+    return named_images, named_masks
+
+
+def draw(keys: Sequence[str], share: float) -> set[str]:
+    """The share of `keys` to measure on: at least one, and two are left."""
+    ranked = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+    return set(ranked[: max(0, min(max(1, round(share * len(keys))), len(keys) - MIN_MASKED + 1))])
+
+
+def _check(params: FolderParams) -> None:
+    share = params.val
+    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1):
+        raise UserError(f"dataset.folder.val = {share!r}: must be a share above 0 and below 1, such as 0.2, or null.")
+    for key, value in (("images", params.images), ("masks", params.masks)):
+        if Path(value).is_absolute() or ".." in Path(value).parts:
+            raise UserError(f"dataset.folder.{key} = {value}: must be a folder below dataset.root, or '.' for itself.")
+    if Path(params.images) == Path(params.masks) and not params.mask_suffix:
+        raise UserError(
+            f"dataset.folder.images and masks are both {params.images}: set dataset.folder.mask_suffix to what tells a "
+            "mask from its image, such as _mask."
+        )
+
+
+def _splits(params: FolderParams, problems: Problems) -> list[str]:
+    """The required splits and whichever others are there."""
+    root = problems.root
+    own = {root / params.images, root / params.masks, root / DESCRIPTION}
+    present: set[str] = set()
+    for folder in dict.fromkeys((root / params.images, root / params.masks)):
+        try:
+            if folder.is_dir():
+                present |= {e.name for e in folder.iterdir() if not e.name.startswith(".") and e not in own}
+        except OSError as error:
+            problems.add(f"{folder.relative_to(root).as_posix()}/: cannot be read ({error.strerror})")
+    unknown = sorted(present - set(SPLITS))
+    if unknown:
+        problems.add(
+            f"{params.images}/ and {params.masks}/ may hold {', '.join(SPLITS)}, not {some(unknown)}; "
+            "set dataset.folder.val to a share, such as 0.2, to have val drawn"
+        )
+    return [split for split in SPLITS if split in present or split in REQUIRED_SPLITS]
+
+
+def _split_pairs(split: str, params: FolderParams, problems: Problems) -> list[Pair]:
+    at_images, at_masks = ((Path(folder) / split).as_posix() for folder in (params.images, params.masks))
+    images, masks = match(at_images, at_masks, params.mask_suffix, problems, strict=True)
+    without_mask = [images[key].name for key in images if key not in masks]
+    if (masks or at_images == at_masks) and split != "train" and without_mask:
+        problems.add(f"{at_masks}/: every image needs a mask, there is none for {some(without_mask)}")
+    return _pairs(images, masks, dict.fromkeys(images, split), problems)
+
+
+def _pairs(images: Files, masks: Files, splits: dict[str, str], problems: Problems) -> list[Pair]:
+    """Pairs under flat names, on which no two may agree."""
+    by_name: defaultdict[str, list[Path]] = defaultdict(list)
+    for key in images:
+        by_name[key.replace("/", NEST)].append(images[key].relative_to(problems.root))
+    for name, paths in by_name.items():
+        if len(paths) > 1:
+            problems.add(f"{some(map(shown, paths))} would all be named {name}; rename all but one")
+    long = [shown(paths[0]) for name, paths in by_name.items() if len(name.encode()) > LONGEST_NAME]
+    if long:
+        problems.add(f"folders and name together longer than {LONGEST_NAME} bytes: {some(long)}")
+    return [Pair(key.replace("/", NEST), splits[key], path, masks.get(key)) for key, path in images.items()]
+
+
+def _files(folder: str, leave_out: Collection[Path], problems: Problems) -> list[Path]:
+    path = problems.root / folder
+    try:
+        if path.is_dir():
+            files = files_below(path, problems, leave_out)
+            if not files:
+                problems.add(f"{folder}/: holds no files")
+            return files
+    except OSError as error:
+        problems.add(f"{folder}/: cannot be read ({error.strerror})")
+        return []
+    problems.add(f"{folder}/: missing folder")
+    return []
+
+
+def _by_key(
+    files: Sequence[Path], folder: str, ending: str, suffixes: Sequence[str], problems: Problems, strict: bool
+) -> Files:
+    """Files by their path below `folder` without suffix and `ending`; those that do not fit are told."""
+    base = problems.root / folder
+    foreign = [shown(f.relative_to(base)) for f in files if f.suffix.lower() not in suffixes and f.name != DESCRIPTION]
+    if foreign and strict:
+        problems.add(f"{folder}/: only {', '.join(suffixes)} files belong here, not {some(foreign)}")
+    elif foreign:
+        problems.note(f"{folder}/: left out, since not {', '.join(suffixes)}: {some(foreign)}")
+    pictures = [file for file in files if file.suffix.lower() in suffixes]
+    unended = [shown(file.relative_to(base)) for file in pictures if not file.stem.endswith(ending)]
+    if unended:
+        problems.add(f"{folder}/: names must end in dataset.folder.mask_suffix = {ending}, unlike {some(unended)}")
+    found: Files = {}
+    for file in pictures:
+        if not file.stem.endswith(ending):
+            continue
+        path = file.relative_to(base)
+        key = (path.parent / file.stem.removesuffix(ending)).as_posix()
+        # One name, two spellings: file systems differ in how they compose accents.
+        key = unicodedata.normalize("NFC", key)
+        if key in found:
+            problems.add(f"{folder}/: {found[key].relative_to(base)} and {path} share the name {key}")
+        found.setdefault(key, file)
+    if files and not found:
+        problems.add(f"{folder}/: holds no {', '.join(suffixes)} file")
+    return found

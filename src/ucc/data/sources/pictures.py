@@ -1,0 +1,200 @@
+"""Reading foreign picture files with Pillow: what OpenCV hides, or passes over in silence.
+
+OpenCV returns a truncated JPEG partly grey, turns palette indices into colours and stretches few bits to eight.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageOps
+
+from ucc.data.images import Image, png_bit_depth
+from ucc.errors import UserError
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+MAX_PIXELS = 178_000_000  # just below what Pillow itself takes for a decompression bomb
+ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 5 to 8 swap the sides
+BITS_PER_SAMPLE = 258  # TIFF tag
+COLOR_MODES = ("RGB", "RGBA", "RGBX")
+DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L")
+
+# Pillow warns at half the limit; whoever has pictures of that size knows.
+warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its picture.
+
+    Attributes:
+        size: height and width in pixels, upright.
+        bits: per channel.
+        orientation: EXIF's, 1 to 8.
+        pages: pictures in the file, of which the first counts.
+    """
+
+    format: str
+    mode: str
+    bits: int
+    size: tuple[int, int]
+    orientation: int
+    pages: int
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width before the EXIF rotation."""
+        return self.size[::-1] if self.orientation >= 5 else self.size
+
+
+def look(path: Path) -> Header:
+    """Read no more than the header.
+
+    Raises:
+        UserError: if the file cannot be read, is no picture or declares too many pixels.
+    """
+    with _told(path), _opened(path) as picture:
+        return _header(path, picture)
+
+
+def load(path: Path) -> tuple[PIL.Image.Image, Header]:
+    """Decode the whole picture and turn it upright.
+
+    Raises:
+        UserError: as `look`, and if the file is damaged or ends too early.
+    """
+    with _told(path), _opened(path) as picture:
+        header = _header(path, picture)
+        picture.load()
+        return ImageOps.exif_transpose(picture), header
+
+
+def conversions(header: Header) -> tuple[str, ...]:
+    """What keeps a photograph from being an upright 8-bit RGB JPEG or PNG, and what is done about it, in words."""
+    checks = {
+        "grey: converted to RGB": header.mode in ("1", "L", "LA", *DEEP_GREY_MODES),
+        "coloured by a palette: converted to RGB": header.mode in ("P", "PA"),
+        "RGBA or grey with alpha: the alpha channel is dropped": header.mode in ("RGBA", "RGBX", "LA", "PA"),
+        "CMYK, YCbCr or Lab: converted to RGB": header.mode in ("CMYK", "YCbCr", "LAB"),
+        "16-bit: divided by 257 to 8 bits": header.bits == 16,
+        "BMP, TIFF or WebP: written as PNG": header.format not in ("JPEG", "PNG"),
+        "rotated or mirrored by an EXIF tag: turned upright": header.orientation != 1,
+        "several pages or frames: the first is taken": header.pages > 1,
+    }
+    return tuple(words for words, holds in checks.items() if holds)
+
+
+def photograph(path: Path, picture: PIL.Image.Image, header: Header) -> Image:
+    """Whatever `load` returned as RGB uint8 of shape (H, W, 3).
+
+    Raises:
+        UserError: if its bits are neither 8 (or fewer) nor 16.
+    """
+    if (header.bits > 8 and header.bits != 16) or header.mode in ("I", "F"):
+        raise UserError(f"{path}: neither 8 nor 16 bits a channel")
+    if header.bits <= 8:
+        return np.array(picture.convert("RGB"), np.uint8)
+    # Pillow cuts colours of 16 bits to 8; OpenCV keeps them, and with these flags drops alpha and turns the picture.
+    deep = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    if deep is None or deep.dtype != np.uint16 or deep.shape[:2] != header.size:
+        raise UserError(f"{path}: 16 bits a channel in a form that cannot be decoded")
+    return ((deep[..., ::-1].astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def mask_values(path: Path, picture: PIL.Image.Image, header: Header) -> NDArray[np.uint16]:
+    """The values of a grey mask or the indices of a palette one, shape (H, W), as they are stored.
+
+    Raises:
+        UserError: if the picture is neither.
+    """
+    if header.mode in DEEP_GREY_MODES and header.bits == 16:
+        return np.array(picture, np.uint16)
+    if header.mode not in ("1", "L", "P", "LA") or header.bits > 8:
+        raise UserError(f"{path}: masks are grey, palette or RGB pictures, of 8 bits a colour")
+    values = np.array(picture.getchannel("L") if header.mode == "LA" else picture, np.uint16)
+    if header.mode == "L" and header.bits < 8:
+        values //= 255 // (2**header.bits - 1)  # Pillow stretches 2 and 4 bits of grey to the range of 8
+    return values
+
+
+def mask_colors(path: Path, picture: PIL.Image.Image, header: Header) -> Image:
+    """The colours of a mask, RGB uint8 of shape (H, W, 3); a grey value v is the colour (v, v, v).
+
+    Raises:
+        UserError: if it has other than 8 bits a channel or is not made of colours.
+    """
+    if header.bits > 8 or header.mode not in ("1", "L", "P", "LA", *COLOR_MODES):
+        raise UserError(f"{path}: masks are grey, palette or RGB pictures, of 8 bits a colour")
+    return np.array(picture.convert("RGB"), np.uint8)
+
+
+def palette(picture: PIL.Image.Image) -> list[tuple[int, int, int]]:
+    """The colours of a palette picture by index; none for other pictures."""
+    flat = picture.getpalette("RGB") if picture.mode == "P" else None
+    return [(flat[i], flat[i + 1], flat[i + 2]) for i in range(0, len(flat) - 2, 3)] if flat else []
+
+
+def reason(error: Exception, path: Path) -> str:
+    """What a `UserError` says about `path`, without the path."""
+    return str(error).removeprefix(f"{path}: ")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[PIL.Image.Image]:
+    with PIL.Image.open(path, formats=FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise PIL.Image.DecompressionBombError
+        yield picture
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PIL.Image.DecompressionBombError as error:
+        raise UserError(f"{path}: declares more than {MAX_PIXELS / 1e6:.0f} megapixels") from error
+    except PIL.UnidentifiedImageError as error:
+        what = "not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says"
+        raise UserError(f"{path}: {what if path.stat().st_size else 'empty file'}") from error
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them stumble over
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}: damaged or incomplete") from error
+
+
+def _header(path: Path, picture: PIL.Image.Image) -> Header:
+    orientation = _orientation(picture)
+    height, width = picture.height, picture.width
+    # Pillow gives the upright size of a TIFF, the stored one of all others.
+    swapped = orientation >= 5 and picture.format != "TIFF"
+    return Header(
+        # A JPEG with further pictures behind the first, as phones write them for depth and previews.
+        format="JPEG" if picture.format == "MPO" else str(picture.format),
+        mode=picture.mode,
+        bits=_bits(path, picture),
+        size=(width, height) if swapped else (height, width),
+        orientation=orientation,
+        pages=1 if picture.format == "MPO" else getattr(picture, "n_frames", 1),
+    )
+
+
+def _bits(path: Path, picture: PIL.Image.Image) -> int:
+    if picture.format == "PNG":
+        return png_bit_depth(path)
+    tags: Any = getattr(picture, "tag_v2", {})
+    return int(tags.get(BITS_PER_SAMPLE, (8,))[0])
+
+
+def _orientation(picture: PIL.Image.Image) -> int:
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # a camera's broken EXIF does not make the picture worse
+        return 1
+    return value if value in range(1, 9) else 1

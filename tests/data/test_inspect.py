@@ -1,0 +1,203 @@
+"""`python -m ucc.data.inspect`: its section fits the folder, and loads."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+import yaml
+from conftest import REPOSITORY
+from numpy.typing import NDArray
+
+from ucc.data.images import read_mask, write_png
+from ucc.data.inspect.__main__ import inspect
+from ucc.data.sources import prepare_dataset
+from ucc.errors import UserError
+from ucc.params import load_params
+
+PHOTO = np.zeros((8, 10, 3), np.uint8)
+INDICES = np.zeros((8, 10), np.uint8)
+INDICES[:, 2:4] = 1
+INDICES[:, 4] = 2
+COLORS = np.array([[0, 0, 0], [220, 20, 60], [30, 144, 255]], np.uint8)
+
+
+def palette_mask(path: Path) -> None:
+    picture = PIL.Image.fromarray(INDICES)
+    picture.putpalette(COLORS.ravel().tolist())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+def folder(root: Path, mask: NDArray[np.uint8] | Callable[[Path], None], images: str, masks: str, ending: str) -> Path:
+    """Six images, four of them with masks."""
+    for index in range(6):
+        write_png(root / images / f"x{index}.png", PHOTO + index)
+        place = root / masks / f"x{index}{ending}.png"
+        if index >= 4:
+            continue
+        if callable(mask):
+            mask(place)
+        else:
+            write_png(place, mask)
+    return root
+
+
+def proposed(text: str) -> dict[str, Any]:
+    section: dict[str, Any] = yaml.safe_load(text)["dataset"]
+    return section
+
+
+LAYOUTS = [
+    ("images", "masks", ""),
+    ("images", "labels", ""),
+    ("Images", "annotations", "_labelTrainIds"),
+    ("JPEGImages", "SegmentationClass", ""),
+    (".", "masks", ""),
+    (".", ".", "_mask"),
+    ("images", "images", "_seg"),
+]
+
+
+@pytest.mark.parametrize(("images", "masks", "ending"), LAYOUTS)
+@pytest.mark.parametrize("mask", [INDICES, palette_mask, COLORS[INDICES]], ids=["grey", "palette", "RGB"])
+def test_the_section_replaces_that_of_a_preset_and_loads(
+    mask: Any, images: str, masks: str, ending: str, tmp_path: Path
+) -> None:
+    root = folder(tmp_path / 'my "own" folder: #1', mask, images, masks, ending)
+    given = "images" if images == masks == "images" else None
+    text = inspect(root, images=given)
+    preset = (REPOSITORY / "presets/folder.yaml").read_text(encoding="utf-8")
+    pasted = tmp_path / "params.yaml"
+    pasted.write_text(re.sub(r"(?ms)^dataset:.*?(?=^partition:)", lambda _: text + "\n", preset), encoding="utf-8")
+    params = load_params(pasted)
+    assert (params.dataset.folder.images, params.dataset.folder.masks) == (images, masks)
+    assert params.dataset.folder.mask_suffix == ending
+    info = prepare_dataset(params.dataset, tmp_path / "out", tmp_path / "raw")
+    assert info.classes == ("background", "class_1", "class_2")
+    (path, *_) = sorted((tmp_path / "out/masks/train").iterdir())
+    np.testing.assert_array_equal(read_mask(path), INDICES)
+    if not isinstance(mask, np.ndarray) or mask.ndim == 3:
+        assert info.colors == tuple(map(tuple, COLORS.tolist()))
+
+
+def test_shares_of_the_pixels_stand_beside_the_classes(tmp_path: Path) -> None:
+    text = inspect(folder(tmp_path, INDICES, "images", "masks", ""))
+    for line in ("value: 0}  # 70.00%", "value: 1}  # 20.00%", "value: 2}  # 10.00%"):
+        assert line in text
+    assert "in 4 of 4 masks" in text
+
+
+def test_index_classes_come_by_value_and_are_named_by_it(tmp_path: Path) -> None:
+    values = np.array([26, 7, 11], np.uint8)[INDICES]
+    classes = proposed(inspect(folder(tmp_path, values, "images", "masks", "")))["folder"]["classes"]
+    assert [(c["value"], c["name"]) for c in classes] == [(7, "class_7"), (11, "class_11"), (26, "background")]
+
+
+def test_colours_come_commonest_first_and_black_is_background(tmp_path: Path) -> None:
+    colors = COLORS[[1, 0, 2]][INDICES]
+    classes = proposed(inspect(folder(tmp_path, colors, "images", "masks", "")))["folder"]["classes"]
+    assert [c["name"] for c in classes] == ["class_0", "background", "class_2"]
+    assert classes[0] == {"name": "class_0", "color": [220, 20, 60]}
+
+
+@pytest.mark.parametrize(
+    ("values", "ignore", "classes"),
+    [((0, 1, 255), [255], [0, 1]), ((0, 255, 255), [], [0, 255]), ((0, 1, 2), [], [0, 1, 2])],
+)
+def test_255_is_ignored_but_in_binary_masks(
+    values: tuple[int, ...], ignore: list[int], classes: list[int], tmp_path: Path
+) -> None:
+    mask = np.array(values, np.uint8)[INDICES]
+    section = proposed(inspect(folder(tmp_path, mask, "images", "masks", "")))["folder"]
+    assert section["ignore"] == ignore
+    assert [c["value"] for c in section["classes"]] == classes
+
+
+def test_grey_and_rgb_masks_together_are_colours(tmp_path: Path) -> None:
+    root = folder(tmp_path, COLORS[INDICES], "images", "masks", "")
+    palette_mask(root / "masks/x0.png")
+    write_png(root / "masks/x1.png", INDICES * 9)
+    section = proposed(inspect(root))["folder"]
+    assert section["mask_format"] == "color"
+    colors = [c["color"] for c in section["classes"]]
+    assert sorted(colors) == sorted([*COLORS.tolist(), [9, 9, 9], [18, 18, 18]])
+
+
+def test_split_folders_are_seen(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        folder(tmp_path, INDICES, f"images/{split}", f"masks/{split}", "_m")
+    section = proposed(inspect(tmp_path))["folder"]
+    assert (section["val"], section["mask_suffix"]) == (None, "_m")
+
+
+def test_what_was_found_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder(tmp_path, INDICES, "images", "masks", "")
+    PIL.Image.fromarray(PHOTO[..., 0]).resize((30, 20)).save(root / "images/grey.jpg")
+    (root / "images/bad.png").write_text("text")
+    write_png(root / "masks/x3.png", INDICES[:4])
+    (root / "masks/x4.jpg").write_bytes(b"")
+    inspect(root)
+    told = capsys.readouterr().err
+    for line in (
+        "8 images in images/, 4 with a mask in masks/, 4 without: the unlabelled set",
+        "formats: 6 PNG, 1 JPEG; 8x10 to 20x30 pixels",
+        "1 grey: converted to RGB, such as images/grey.jpg",
+        "4 masks: 4 grey",
+        "warning: JPEG and WebP change the values they store",
+        "warning: not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says: images/bad.png",
+        "warning: mask of another size than its image: masks/x3.png",
+    ):
+        assert line in told
+
+
+def test_smoothed_masks_are_refused(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 40)[None, :, None] * np.array([220, 20, 60])
+    smooth = cv2.resize(ramp.repeat(20, axis=0), (300, 60)).astype(np.uint8)
+    smooth[::2] += np.arange(300, dtype=np.uint8)[None, :, None]
+    with pytest.raises(UserError, match=r"more than 254 values or colours, .*x0\.png alone \d+: edges were smoothed"):
+        inspect(folder(tmp_path, smooth, "images", "masks", ""))
+
+
+def test_masks_of_one_value_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing but 0"):
+        inspect(folder(tmp_path, INDICES * 0, "images", "masks", ""))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    command = [sys.executable, "-m", "ucc.data.inspect", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_command_prints_the_section_alone_to_stdout_or_writes_it(tmp_path: Path) -> None:
+    root = folder(tmp_path / "mine", INDICES, "pictures", "truth", "-t")
+    named = (str(root), "--images", "pictures", "--masks", "truth", "--mask-suffix=-t")
+    printed = run(*named)
+    assert printed.returncode == 0
+    assert proposed(printed.stdout)["folder"]["mask_suffix"] == "-t"
+    written = run(*named, "--out", str(tmp_path / "section.yaml"))
+    assert written.stdout == ""
+    assert (tmp_path / "section.yaml").read_text(encoding="utf-8") == printed.stdout
+
+
+def test_the_command_refuses_in_one_message(tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", PHOTO)
+    for arguments, message in (
+        ((str(tmp_path / "nowhere"),), "no such folder"),
+        ((str(tmp_path),), "no masks to be seen"),
+        ((str(tmp_path), "--masks", "nowhere"), "no such folder"),
+        ((str(tmp_path), "--mask-suffix", "_m"), "no mask that can be read"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert message in done.stderr
