@@ -18,3 +18,9 @@ def some(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return ", ".join(listed[:SHOWN]) + more
+
+
+def every(names: Iterable[str]) -> str:
+    """All of many names, for a message about what is to be mended: a line each where they are more than a few."""
+    listed = list(names)
+    return ", ".join(listed) if len(listed) <= SHOWN else "".join(f"\n    {name}" for name in listed)

@@ -100,7 +100,7 @@ def test_one_name_in_two_spellings_of_an_accent_pairs(mine: Path) -> None:
 def test_names_that_break_lists_are_refused(name: bytes, mine: Path) -> None:
     Path(os.fsdecode(os.fsencode(mine / "images") + b"/" + name)).write_bytes(b"")
     message = refused(mine)
-    assert "control characters or undecodable bytes in the name: 'images/" in message
+    assert "control characters or undecodable bytes in the name, rename: 'images/" in message
     assert os.fsdecode(name) not in message
 
 
@@ -196,8 +196,8 @@ def stray(root: Path) -> None:
         (no_images, "images/: holds no files"),
         (no_masks, "masks/: holds no files"),
         (two_masks, "at least 3 images with masks are needed, there are 2"),
-        (loop, "link to a folder that it lies in: images/loop"),
-        (pipe, "neither file nor folder: images/x.png"),
+        (loop, "link to a folder that it lies in, remove: images/loop"),
+        (pipe, "neither file nor folder, remove: images/x.png"),
         (stray, "masks/: no image of the same name for a.png"),
     ],
 )

@@ -374,7 +374,12 @@ def test_problems_of_several_kinds_come_together(mine: Path) -> None:
     save(mine / "masks/c.png", INDICES[:8])
     save(mine / "masks/d.png", INDICES + 5)
     message = refused(mine)
-    for expected in ("empty file: images/a.png", "not a JPEG", "masks/c.png is 8x24, its image 16x24", "7 ("):
+    for expected in (
+        "empty file; replace or remove: images/a.png",
+        "not a JPEG",
+        "masks/c.png is 8x24, its image 16x24",
+        "7 (",
+    ):
         assert expected in message
 
 

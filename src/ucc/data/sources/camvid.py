@@ -17,7 +17,7 @@ import numpy as np
 from ucc.data.dataset import IGNORE_INDEX, SPLITS, DatasetInfo
 from ucc.data.images import Image, read_mask, write_png
 from ucc.data.sources.listing import Problems
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 from ucc.files import atomic_folder
 
 UNLABELED = 11  # the masks' value for what belongs to no class
@@ -129,7 +129,7 @@ def _pairs(split: str, problems: Problems) -> list[tuple[Path, Path]]:
     images, masks = problems.images(split), problems.masks(f"{split}annot")
     unpaired = sorted(images.keys() ^ masks.keys())
     if images and masks and unpaired:
-        problems.add(f"{split}/ and {split}annot/: no pair of image and mask for {some(unpaired)}")
+        problems.add(f"{split}/ and {split}annot/: no pair of image and mask for {every(unpaired)}")
     return [(images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
 
 

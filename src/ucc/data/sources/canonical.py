@@ -9,7 +9,7 @@ from pathlib import Path
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.sources.listing import Problems
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 from ucc.files import atomic_folder, explained
 from ucc.progress import read_parallel
 
@@ -61,7 +61,7 @@ def write_canonical(
         wrong = [message for message in read_parallel(write, pairs, "converting") if message]
         if wrong:
             problems = Problems(root)
-            problems.add(f"{len(wrong)} of {len(pairs)} masks: {some(wrong)}")
+            problems.add(f"{len(wrong)} of {len(pairs)} masks: {every(wrong)}")
             problems.raise_if_any("Replace these files by those of the published data set.")
         info.write(folder)
 

@@ -24,7 +24,7 @@ from ucc.data.sources.pictures import (
     photograph,
     reason,
 )
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 from ucc.progress import read_parallel
 
 SHOWN_UNKNOWN = 20  # values or colours without a class that a message names
@@ -33,7 +33,7 @@ TURNED = (
     "mask has the size of the image before its EXIF rotation; turn the mask or remove the tag from the image "
     "(height x width)"
 )
-OTHER_SIZE = "mask of another size than its image (height x width)"
+OTHER_SIZE = "mask of another size than its image, to be drawn at the size of the image (height x width)"
 
 Mask = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -70,7 +70,7 @@ def convert(pairs: Sequence[Pair], classes: ClassList, mask_format: str, folder:
         for note in outcome.notes:
             notes[note].append(conversion.named(outcome.pair.image))
     for why, names in faults.items():
-        problems.add(f"{why}: {some(names)}")
+        problems.add(f"{why}: {every(names)}")
     for note, names in notes.items():
         count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
         problems.note(f"{count} {note}, such as {names[0]}")
@@ -130,7 +130,7 @@ class _Conversion:
         stored: Mask
         if is_color or self.mask_format == "color":
             if self.classes.colorless:
-                raise UserError(f"{path}: colour mask, but no color in {KEY} for {some(self.classes.colorless)}")
+                raise UserError(f"{path}: colour mask, but no color in {KEY} for {every(self.classes.colorless)}")
             colors = mask_colors(path, picture, header)
             indices, stored = self.classes.of_colors(colors), pack(colors)
         else:

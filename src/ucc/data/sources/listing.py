@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ucc.data.dataset import IMAGE_SUFFIXES
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 
 MASK_SUFFIXES = (".png",)
 
@@ -47,13 +47,14 @@ class Problems:
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         foreign = [e.name for e in entries if e.suffix.lower() not in suffixes or not e.is_file()]
         if foreign:
-            self.add(f"{folder}/: only {', '.join(suffixes)} files belong here, not {some(foreign)}")
+            self.add(f"{folder}/: only {', '.join(suffixes)} files belong here, not {every(foreign)}")
         files: dict[str, Path] = {}
         for entry in entries:
             if entry.name in foreign:
                 continue
             if entry.stem in files:
-                self.add(f"{folder}/: {files[entry.stem].name} and {entry.name} share the name {entry.stem}")
+                same = f"{files[entry.stem].name} and {entry.name}"
+                self.add(f"{folder}/: {same} share the name {entry.stem}; rename one of them")
             files.setdefault(entry.stem, entry)
         if not files:
             self.add(f"{folder}/: holds no {', '.join(suffixes)} file")

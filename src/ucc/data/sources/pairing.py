@@ -11,7 +11,7 @@ from ucc.config import FolderParams
 from ucc.data.dataset import DESCRIPTION, SPLITS
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.tree import LONGEST_NAME, files_below, shown
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
@@ -71,14 +71,14 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict:
     if lossy:
         problems.add(
             "JPEG and WebP change the values they store, so masks are PNG, BMP or TIFF files: draw or export again "
-            + some(shown(file.relative_to(root)) for file in lossy)
+            + every(shown(file.relative_to(root)) for file in lossy)
         )
     rest = [file for file in mask_files if file not in set(lossy)]
     named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems, strict)
     stray = [named_masks[key].name for key in named_masks if key not in named_images]
     if named_images and stray:
         hint = "" if len(stray) < len(named_masks) else "; does dataset.folder.mask_suffix fit?"
-        problems.add(f"{masks}/: no image of the same name for {some(stray)}{hint}")
+        problems.add(f"{masks}/: no image of the same name for {every(stray)}{hint}")
     return named_images, named_masks
 
 
@@ -116,7 +116,7 @@ def _splits(params: FolderParams, problems: Problems) -> list[str]:
     unknown = sorted(present - set(SPLITS))
     if unknown:
         problems.add(
-            f"{params.images}/ and {params.masks}/ may hold {', '.join(SPLITS)}, not {some(unknown)}; "
+            f"{params.images}/ and {params.masks}/ may hold {', '.join(SPLITS)}, not {every(unknown)}; "
             "set dataset.folder.val to a share, such as 0.2, to have val drawn"
         )
     return [split for split in SPLITS if split in present or split in REQUIRED_SPLITS]
@@ -127,7 +127,7 @@ def _split_pairs(split: str, params: FolderParams, problems: Problems) -> list[P
     images, masks = match(at_images, at_masks, params.mask_suffix, problems, strict=True)
     without_mask = [images[key].name for key in images if key not in masks]
     if (masks or at_images == at_masks) and split != "train" and without_mask:
-        problems.add(f"{at_masks}/: every image needs a mask, there is none for {some(without_mask)}")
+        problems.add(f"{at_masks}/: every image needs a mask, there is none for {every(without_mask)}")
     return _pairs(images, masks, dict.fromkeys(images, split), problems)
 
 
@@ -138,10 +138,10 @@ def _pairs(images: Files, masks: Files, splits: dict[str, str], problems: Proble
         by_name[key.replace("/", NEST)].append(images[key].relative_to(problems.root))
     for name, paths in by_name.items():
         if len(paths) > 1:
-            problems.add(f"{some(map(shown, paths))} would all be named {name}; rename all but one")
+            problems.add(f"{every(map(shown, paths))} would all be named {name}; rename all but one")
     long = [shown(paths[0]) for name, paths in by_name.items() if len(name.encode()) > LONGEST_NAME]
     if long:
-        problems.add(f"folders and name together longer than {LONGEST_NAME} bytes: {some(long)}")
+        problems.add(f"folders and name together longer than {LONGEST_NAME} bytes, shorten: {every(long)}")
     return [Pair(key.replace("/", NEST), splits[key], path, masks.get(key)) for key, path in images.items()]
 
 
@@ -167,13 +167,13 @@ def _by_key(
     base = problems.root / folder
     foreign = [shown(f.relative_to(base)) for f in files if f.suffix.lower() not in suffixes and f.name != DESCRIPTION]
     if foreign and strict:
-        problems.add(f"{folder}/: only {', '.join(suffixes)} files belong here, not {some(foreign)}")
+        problems.add(f"{folder}/: only {', '.join(suffixes)} files belong here, not {every(foreign)}")
     elif foreign:
-        problems.note(f"{folder}/: left out, since not {', '.join(suffixes)}: {some(foreign)}")
+        problems.note(f"{folder}/: left out, since not {', '.join(suffixes)}: {every(foreign)}")
     pictures = [file for file in files if file.suffix.lower() in suffixes]
     unended = [shown(file.relative_to(base)) for file in pictures if not file.stem.endswith(ending)]
     if unended:
-        problems.add(f"{folder}/: names must end in dataset.folder.mask_suffix = {ending}, unlike {some(unended)}")
+        problems.add(f"{folder}/: names must end in dataset.folder.mask_suffix = {ending}, unlike {every(unended)}")
     found: Files = {}
     for file in pictures:
         if not file.stem.endswith(ending):
@@ -183,7 +183,8 @@ def _by_key(
         # One name, two spellings: file systems differ in how they compose accents.
         key = unicodedata.normalize("NFC", key)
         if key in found:
-            problems.add(f"{folder}/: {found[key].relative_to(base)} and {path} share the name {key}")
+            same = f"{found[key].relative_to(base)} and {path}"
+            problems.add(f"{folder}/: {same} share the name {key}; rename one of them")
         found.setdefault(key, file)
     if files and not found:
         problems.add(f"{folder}/: holds no {', '.join(suffixes)} file")

@@ -159,14 +159,14 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except PIL.Image.DecompressionBombError as error:
-        raise UserError(f"{path}: declares more than {MAX_PIXELS / 1e6:.0f} megapixels") from error
+        raise UserError(f"{path}: declares more than {MAX_PIXELS / 1e6:.0f} megapixels; shrink or remove") from error
     except PIL.UnidentifiedImageError as error:
-        what = "not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says"
-        raise UserError(f"{path}: {what if path.stat().st_size else 'empty file'}") from error
+        what = "not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says; convert or remove"
+        raise UserError(f"{path}: {what if path.stat().st_size else 'empty file; replace or remove'}") from error
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them stumble over
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        raise UserError(f"{path}: damaged or incomplete") from error
+        raise UserError(f"{path}: damaged or incomplete; replace or remove") from error
 
 
 def _header(path: Path, picture: PIL.Image.Image) -> Header:

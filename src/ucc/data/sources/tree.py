@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
-from ucc.errors import some
+from ucc.errors import every
 
 # A file's name becomes a line of the manifest: control characters, line separators and undecodable bytes break it.
 FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
@@ -22,7 +22,7 @@ def files_below(folder: Path, problems: Problems, leave_out: Collection[Path] = 
     walk = _Walk(leave_out)
     walk.enter(folder, ())
     for what, paths in walk.odd.items():
-        problems.add(f"{what}: {some(shown(path.relative_to(problems.root)) for path in paths)}")
+        problems.add(f"{what}: {every(shown(path.relative_to(problems.root)) for path in paths)}")
     return walk.files
 
 
@@ -54,20 +54,20 @@ class _Walk:
 
     def see(self, entry: Path, above: tuple[Path, ...]) -> None:
         if _unusable(entry.name):
-            self.odd["control characters or undecodable bytes in the name"].append(entry)
+            self.odd["control characters or undecodable bytes in the name, rename"].append(entry)
         elif len(entry.name.encode()) > LONGEST_NAME:
-            self.odd[f"name longer than {LONGEST_NAME} bytes"].append(entry)
+            self.odd[f"name longer than {LONGEST_NAME} bytes, shorten"].append(entry)
         elif entry.is_symlink() and not entry.exists():
-            self.odd["link to nowhere"].append(entry)
+            self.odd["link to nowhere, mend or remove"].append(entry)
         elif entry.is_dir():
             if entry.resolve() in above:
-                self.odd["link to a folder that it lies in"].append(entry)
+                self.odd["link to a folder that it lies in, remove"].append(entry)
             else:
                 self.enter(entry, above)
         elif entry.is_file():
             self.files.append(entry)
         else:
-            self.odd["neither file nor folder"].append(entry)
+            self.odd["neither file nor folder, remove"].append(entry)
 
 
 def _unusable(name: str) -> bool:
