@@ -152,7 +152,8 @@ def test_what_was_found_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "1 grey: converted to RGB, such as images/grey.jpg",
         "4 masks: 4 grey",
         "warning: JPEG and WebP change the values they store",
-        "warning: not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says; convert or remove: images/bad.png",
+        "warning: not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says; "
+        "convert or remove: images/bad.png",
         "warning: mask of another size than its image: masks/x3.png",
     ):
         assert line in told
