@@ -18,9 +18,8 @@ import numpy as np
 
 from ucc.config import PartitionParams, ratio_or_count
 from ucc.data.dataset import IMAGE_SUFFIXES, DatasetInfo
-from ucc.data.facts import count_pixels
 from ucc.data.holdout import hold_out
-from ucc.data.images import read_mask
+from ucc.data.images import count_pixels, read_mask
 from ucc.data.manifest import SUBSETS, Manifest, Sample
 from ucc.errors import UserError
 from ucc.progress import read_parallel
