@@ -9,7 +9,8 @@ from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, read_image, write_png
 from ucc.data.manifest import Sample
-from ucc.panels import Prediction, draw_panel, evenly_spaced, write_panels
+from ucc.data.samples import evenly_spaced
+from ucc.panels import Prediction, draw_panel, write_panels
 
 ROAD, CAR, SKY = (128, 64, 128), (0, 0, 142), (70, 130, 180)
 INFO = DatasetInfo("toy", ("road", "car", "sky"), (ROAD, CAR, SKY))

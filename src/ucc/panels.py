@@ -16,7 +16,7 @@ from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.manifest import Sample
 from ucc.data.palette import Color, paint
-from ucc.data.samples import load_sample
+from ucc.data.samples import evenly_spaced, load_sample
 from ucc.files import atomic_folder
 from ucc.inference import predict_image, uncertainty
 from ucc.metrics import ConfusionMatrix
@@ -71,12 +71,6 @@ def write_panels(
             )
             stem = Path(sample.id).name
             write_png(temporary / f"{stem}.png", draw_panel(image, truth, prediction, info, stem))
-
-
-def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """`count` samples, or all if there are fewer, from the middles of equal stretches of the list."""
-    count = min(count, len(samples))
-    return [samples[(2 * index + 1) * len(samples) // (2 * count)] for index in range(count)]
 
 
 def draw_panel(image: Image, truth: Image, prediction: Prediction, info: DatasetInfo, name: str) -> Image:

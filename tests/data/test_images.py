@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ucc.data.images import read_image, read_mask, write_png
+from ucc.data.images import count_pixels, read_image, read_mask, write_png
 from ucc.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -93,3 +93,71 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path: Path, monkeypatch: pyte
         write_png(tmp_path / "a.png", MASK)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), PICTURE)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def _jpeg(height: int = 64, width: int = 96) -> bytes:
+    coarse = RNG.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", cv2.resize(coarse, (width, height)))[1].tobytes()
+
+
+def _with_preview(jpeg: bytes) -> bytes:
+    """A JPEG whose header holds another, whole one, as cameras write it."""
+    preview = b"Exif\0\0" + _jpeg(8, 8)
+    return jpeg[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview + jpeg[2:]
+
+
+@pytest.mark.parametrize("missing", [2, 30, 500])
+@pytest.mark.parametrize("wrap", [bytes, _with_preview], ids=["plain", "with a preview"])
+def test_a_jpeg_that_was_cut_off_is_refused(tmp_path: Path, missing: int, wrap: object) -> None:
+    assert callable(wrap)
+    (tmp_path / "cut.jpg").write_bytes(wrap(_jpeg())[:-missing])
+    with pytest.raises(UserError, match=r"cut\.jpg: not an image that can be decoded, because its end is missing"):
+        read_image(tmp_path / "cut.jpg")
+
+
+@pytest.mark.parametrize("trailer", [b"", b"\0" * 40, b"SEFT maker's notes"])
+def test_what_follows_the_end_of_a_jpeg_does_not_matter(tmp_path: Path, trailer: bytes) -> None:
+    (tmp_path / "whole.jpg").write_bytes(_with_preview(_jpeg()) + trailer)
+    assert read_image(tmp_path / "whole.jpg").shape == (64, 96, 3)
+
+
+@pytest.mark.parametrize("options", [(cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)])
+def test_every_kind_of_jpeg_is_read(tmp_path: Path, options: tuple[int, int]) -> None:
+    picture = cv2.resize(PICTURE, (96, 64))
+    (tmp_path / "a.jpg").write_bytes(cv2.imencode(".jpg", picture, [*options])[1].tobytes())
+    assert read_image(tmp_path / "a.jpg").shape == (64, 96, 3)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    jpeg = bytearray(_jpeg())
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = (60_000).to_bytes(2, "big") * 2
+    (tmp_path / "bomb.jpg").write_bytes(jpeg)
+    png = bytearray(cv2.imencode(".png", PICTURE)[1].tobytes())
+    png[16:24] = (60_000).to_bytes(4, "big") * 2
+    (tmp_path / "bomb.png").write_bytes(png)
+    for name in ("bomb.jpg", "bomb.png"):
+        with pytest.raises(UserError, match=rf"{name}: declares 60000x60000 pixels, more than 180,000,000"):
+            read_image(tmp_path / name)
+
+
+def test_a_link_to_nothing_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"link\.png: cannot be read \(a link to a file that does not exist\)"):
+        read_image(tmp_path / "link.png")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xc0\0\2", b"\x89PNG\r\n\x1a\n"])
+def test_a_header_alone_is_no_image(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.png: not an image"):
+        read_image(tmp_path / "a.png")
+
+
+def test_pixels_are_counted_by_value() -> None:
+    counts = count_pixels(np.array([[0, 2], [2, 255]], np.uint8))
+    assert counts.shape == (256,)
+    assert {value: int(counts[value]) for value in np.flatnonzero(counts)} == {0: 1, 2: 2, 255: 1}

@@ -11,12 +11,16 @@ from ucc.files import atomic_path
 
 Image = NDArray[np.uint8]
 
+# Larger ones are refused before they are decoded: a file of a few kilobytes can ask for any amount of memory.
+MAX_PIXELS = 180_000_000
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 
 def read_image(path: Path) -> Image:
     """Read a photograph as RGB uint8 of shape (H, W, 3), turned as its EXIF orientation says.
 
     Raises:
-        UserError: if the file is missing or no image.
+        UserError: if the file is missing, no image, cut off or larger than `MAX_PIXELS`.
     """
     return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
 
@@ -25,7 +29,7 @@ def read_mask(path: Path) -> Image:
     """Read an index mask as uint8 of shape (H, W), values unchanged.
 
     Raises:
-        UserError: if the file is missing, no image, or not a single channel of 8 bits.
+        UserError: as `read_image` does, and if it is not a single channel of 8 bits.
     """
     mask = _decode(path, cv2.IMREAD_UNCHANGED)
     depth = png_bit_depth(path)
@@ -52,19 +56,76 @@ def write_png(path: Path, pixels: Image) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
+def count_pixels(mask: Image) -> NDArray[np.int64]:
+    """Number of pixels of each of the 256 values of a uint8 mask, shape (256,)."""
+    return np.bincount(mask.ravel(), minlength=256)
+
+
 def png_bit_depth(path: Path) -> int:
     """Bits per channel as the PNG's header says; 8 for other formats."""
     with path.open("rb") as stream:
         header = stream.read(25)
-    return header[24] if header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) == 25 else 8
+    return header[24] if header[:8] == PNG_SIGNATURE and len(header) == 25 else 8
 
 
 def _decode(path: Path, flags: int) -> Image:
     try:
-        encoded = np.frombuffer(path.read_bytes(), np.uint8)
+        encoded = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    pixels = cv2.imdecode(encoded, flags) if encoded.size else None
+        reason = "a link to a file that does not exist" if _is_dangling(path) else error.strerror
+        raise UserError(f"{path}: cannot be read ({reason}).") from error
+    _check_extent(path, encoded)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+    except cv2.error:  # on some damage it raises, on most it returns None
+        pixels = None
     if pixels is None:
-        raise UserError(f"{path}: not an image that can be decoded; replace or remove it.")
+        what = "not an image that can be decoded" if encoded else "not an image, the file is empty"
+        raise UserError(f"{path}: {what}; replace or remove it.")
     return np.asarray(pixels)
+
+
+def _is_dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _check_extent(path: Path, encoded: bytes) -> None:
+    """Refuse, before decoding, a picture that declares too many pixels and a JPEG whose end is missing.
+
+    Decoders fill what a JPEG lacks with grey, and not all of them say so.
+
+    Raises:
+        UserError: naming the fault.
+    """
+    height, width, whole = 0, 0, True
+    if encoded.startswith(PNG_SIGNATURE):
+        width, height = int.from_bytes(encoded[16:20], "big"), int.from_bytes(encoded[20:24], "big")
+    elif encoded.startswith(b"\xff\xd8"):
+        height, width, whole = _jpeg_extent(encoded)
+    if height * width > MAX_PIXELS:
+        raise UserError(
+            f"{path}: declares {height}x{width} pixels, more than {MAX_PIXELS:,}; shrink, replace or remove it."
+        )
+    if not whole:
+        raise UserError(f"{path}: not an image that can be decoded, because its end is missing; replace or remove it.")
+
+
+def _jpeg_extent(encoded: bytes) -> tuple[int, int, bool]:
+    """Height and width that a JPEG declares, and whether the end marker follows its pixels.
+
+    It walks the segments (ITU-T T.81, annex B), because previews inside them have sizes and ends of their own, and
+    cameras append more after the end. Among the pixels the marker's bytes cannot occur.
+    """
+    height, width, place = 0, 0, 2
+    while place + 4 <= len(encoded) and encoded[place] == 0xFF:
+        marker, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(encoded[place + 5 : place + 7], "big")
+            width = int.from_bytes(encoded[place + 7 : place + 9], "big")
+        place += 2 + length
+        if marker == 0xDA:
+            return height, width, encoded.find(b"\xff\xd9", place) >= 0
+    return height, width, False

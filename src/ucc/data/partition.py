@@ -18,10 +18,9 @@ import numpy as np
 
 from ucc.config import PartitionParams, ratio_or_count
 from ucc.data.dataset import IMAGE_SUFFIXES, DatasetInfo
-from ucc.data.facts import count_pixels
 from ucc.data.holdout import hold_out
 from ucc.data.id_lists import given_ids
-from ucc.data.images import read_mask
+from ucc.data.images import count_pixels, read_mask
 from ucc.data.manifest import SUBSETS, Manifest, Sample
 from ucc.data.published import published_ids
 from ucc.errors import UserError, some

@@ -1,5 +1,6 @@
-"""Opening the samples of a manifest."""
+"""Choosing and opening samples of a manifest."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ucc.data.images import Image, read_image, read_mask
@@ -19,3 +20,9 @@ def load_sample(dataset: Path, sample: Sample) -> tuple[Image, Image]:
             f"{sample.id}: the image is {image.shape[0]}x{image.shape[1]} but its mask {mask.shape[0]}x{mask.shape[1]}."
         )
     return image, mask
+
+
+def evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """`count` samples, or all if there are fewer, from the middles of equal stretches of the list."""
+    count = min(count, len(samples))
+    return [samples[(2 * index + 1) * len(samples) // (2 * count)] for index in range(count)]

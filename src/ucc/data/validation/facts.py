@@ -5,22 +5,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.images import Image, read_image, read_mask
+from ucc.data.images import Image, count_pixels, read_image, read_mask
 from ucc.data.manifest import Manifest, Sample
+from ucc.data.validation.duplicates import byte_twins
+from ucc.data.validation.picture import STATISTICS, perceptual_hash, picture_statistics
 from ucc.errors import UserError
 from ucc.files import sha256
 from ucc.progress import read_parallel
 
 MASKED_SUBSETS = ("labeled", "val", "test")
-NAMED_TWINS = 3
-
-
-def count_pixels(mask: Image) -> NDArray[np.int64]:
-    """Number of pixels of each of the 256 values of a uint8 mask, shape (256,)."""
-    return np.bincount(mask.ravel(), minlength=256)
 
 
 def pixel_columns(num_classes: int) -> list[str]:
@@ -37,6 +32,7 @@ def image_facts(dataset: Path, manifest: Manifest, num_classes: int) -> pd.DataF
         id, subset, image, mask: as in the manifest.
         image_error: why the image cannot be read.
         image_sha256: hash of the image file's bytes.
+        perceptual_hash: of its look, as `ucc.data.validation.picture` says; so are its `STATISTICS`, one column each.
         image_size, mask_size: "<height>x<width>" in pixels, of the image after its EXIF rotation.
         mask_error: why the mask cannot be read, or that there is none.
         foreign_values: the mask's values that are neither a class nor the ignore index, as text.
@@ -49,9 +45,14 @@ def image_facts(dataset: Path, manifest: Manifest, num_classes: int) -> pd.DataF
         manifest.samples,
         "reading files of",
     )
-    table = pd.DataFrame(rows, columns=[*_TEXT_COLUMNS, "ignore_share", *pixel_columns(num_classes)])
-    table = table.astype({"ignore_share": float} | dict.fromkeys(pixel_columns(num_classes), "Int64"))
-    return table.assign(**_twins(table))
+    numbers = {"perceptual_hash": "UInt64"}
+    numbers |= dict.fromkeys((*STATISTICS, "ignore_share"), "float64")
+    numbers |= dict.fromkeys(pixel_columns(num_classes), "Int64")
+    # Column by column: a table made from the rows at once would take 64-bit hashes for floats, and round them.
+    columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in _TEXT_COLUMNS}
+    columns |= {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in numbers.items()}
+    table = pd.DataFrame(columns)
+    return table.assign(**byte_twins(table))
 
 
 _TEXT_COLUMNS = (
@@ -64,11 +65,11 @@ def _image_facts(dataset: Path, sample: Sample) -> dict[str, Any]:
     path = dataset / sample.image
     facts: dict[str, Any] = {"id": sample.id, "subset": sample.subset, "image": sample.image}
     try:
-        facts["image_size"] = _size(read_image(path))
-        facts["image_sha256"] = sha256(path)
+        image, digest = read_image(path), sha256(path)
     except (UserError, OSError) as error:
-        facts["image_error"] = _reason(error, path)
-    return facts
+        return facts | {"image_error": _reason(error, path)}
+    facts |= {"image_size": _size(image), "image_sha256": digest, "perceptual_hash": perceptual_hash(image)}
+    return facts | picture_statistics(image)
 
 
 def _mask_facts(dataset: Path, sample: Sample, num_classes: int) -> dict[str, Any]:
@@ -96,23 +97,3 @@ def _size(pixels: Image) -> str:
 
 def _reason(error: Exception, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
-
-
-def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
-    elsewhere: dict[Any, str] = {}
-    within: dict[Any, str] = {}
-    hashes = table["image_sha256"]
-    for _, same in table[hashes.notna() & hashes.duplicated(keep=False)].groupby("image_sha256"):
-        for row in same.itertuples():
-            others = same.drop(index=row.Index)
-            elsewhere[row.Index] = _listed(others.loc[others["subset"] != row.subset, "image"])
-            within[row.Index] = _listed(others.loc[others["subset"] == row.subset, "image"])
-    return {
-        name: pd.Series({key: text for key, text in found.items() if text}, dtype=object).reindex(table.index)
-        for name, found in (("twins_elsewhere", elsewhere), ("twins_within", within))
-    }
-
-
-def _listed(names: pd.Series) -> str:
-    more = len(names) - NAMED_TWINS
-    return ", ".join(names[:NAMED_TWINS]) + (f" and {more} more" if more > 0 else "")

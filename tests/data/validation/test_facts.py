@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ucc.data import facts as facts_module
-from ucc.data.facts import image_facts, pixel_columns, read_parallel
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest, Sample
+from ucc.data.validation import facts as facts_module
+from ucc.data.validation.facts import image_facts, pixel_columns
+from ucc.data.validation.picture import STATISTICS, perceptual_hash, picture_statistics
 from ucc.files import sha256
+from ucc.progress import read_parallel
 
 
 def _sample(name: str, subset: str, mask: str | None = None) -> Sample:
@@ -42,6 +44,18 @@ def test_pixels_sizes_and_hash_are_those_of_the_files(tmp_path: Path) -> None:
     assert (row["image_size"], row["mask_size"]) == ("4x6", "4x6")
     assert row["image_sha256"] == sha256(tmp_path / sample.image)
     assert row[["image_error", "mask_error", "foreign_values", "twins_elsewhere"]].isna().all()
+
+
+def test_hash_and_statistics_are_those_of_the_picture_to_the_last_digit(tmp_path: Path) -> None:
+    blank, sample = _sample("a", "unlabeled"), _sample("b", "unlabeled")
+    picture = np.random.default_rng(3).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    _write(tmp_path, blank, np.zeros((4, 6), np.uint8))
+    write_png(tmp_path / sample.image, picture)
+    table = _facts(tmp_path, blank, sample)
+    # Above 2**53, where a float would round it.
+    assert int(table.loc["train/b", "perceptual_hash"]) == perceptual_hash(picture) > 2**53
+    assert pd.isna(table.loc["train/a", "perceptual_hash"])
+    assert table.loc["train/b", list(STATISTICS)].to_dict() == picture_statistics(picture)
 
 
 def test_values_that_are_no_class_are_listed(tmp_path: Path) -> None:
@@ -83,7 +97,7 @@ def test_a_bad_file_is_a_fact_not_an_exception(tmp_path: Path, content: bytes | 
     assert reason in row["image_error"]
     assert reason in row["mask_error"]
     assert str(tmp_path) not in row["image_error"] + row["mask_error"]
-    assert row[["image_sha256", "image_size", "mask_size"]].isna().all()
+    assert row[["image_sha256", "image_size", "mask_size", "perceptual_hash", *STATISTICS]].isna().all()
 
 
 def test_a_colour_picture_as_mask_is_an_error(tmp_path: Path) -> None:
