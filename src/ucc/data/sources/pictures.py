@@ -16,11 +16,10 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from ucc.data.images import Image, png_bit_depth
+from ucc.data.images import MAX_PIXELS, Image, png_bit_depth
 from ucc.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
-MAX_PIXELS = 178_000_000  # just below what Pillow itself takes for a decompression bomb
 ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 5 to 8 swap the sides
 BITS_PER_SAMPLE = 258  # TIFF tag
 COLOR_MODES = ("RGB", "RGBA", "RGBX")

@@ -12,7 +12,8 @@ from scipy.stats import ks_2samp
 
 from ucc.data.validation.picture import DIGITS, STATISTICS
 
-SIGNIFICANCE = 0.01
+# For all statistics together (Bonferroni): nine tests at 0.01 each would warn of one random draw in eleven.
+SIGNIFICANCE = 0.01 / len(STATISTICS)
 # Above this many images the exact distribution takes long, and the asymptotic one has become exact enough.
 EXACT_UP_TO = 1000
 BINS = 24

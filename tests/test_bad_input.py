@@ -1,0 +1,424 @@
+"""Bad input of every kind: one clear message that names the file and the remedy, exit code 1, nothing half-written.
+
+Each case spoils one thing about a small project with a data set of its own and runs the stages as `dvc repro` would.
+"""
+
+import importlib.util
+import os
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image as Pillow
+
+from ucc.data.images import write_png
+from ucc.stage import run_stage
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STAGES = ("download", "partition", "validate")
+LABELED, UNLABELED, VAL = ("a", "b", "c"), ("d", "e", "f"), ("v", "w")
+SIZE = (48, 64)
+
+
+class Project:
+    """A folder with params.yaml and the user's data in `mine`, in which stages run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.mine = root, root / "mine"
+        rng = np.random.default_rng(0)
+        for split, stems in (("train", LABELED + UNLABELED), ("val", VAL)):
+            for stem in stems:
+                noise = rng.integers(0, 255, (6, 8, 3)).astype(np.uint8)
+                write_png(self.image(stem, split), np.kron(noise, np.ones((8, 8, 1), np.uint8)))
+                if stem not in UNLABELED:
+                    mask = np.zeros(SIZE, np.uint8)
+                    mask[: 10 + 3 * len(stem), 10:40] = 1
+                    write_png(self.mask(stem, split), mask)
+        self.describe(classes=["ground", "cat"], colors=[[0, 0, 0], [220, 20, 60]])
+        shutil.copy(REPOSITORY / "presets/folder.yaml", root / "params.yaml")
+        self.set("dataset", root="mine")
+
+    def image(self, stem: str, split: str = "train") -> Path:
+        """Where an image lies."""
+        return self.mine / f"images/{split}/{stem}.png"
+
+    def mask(self, stem: str, split: str = "train") -> Path:
+        """Where a mask lies."""
+        return self.mine / f"masks/{split}/{stem}.png"
+
+    def describe(self, **values: object) -> None:
+        """Write dataset.yaml."""
+        (self.mine / "dataset.yaml").write_text(yaml.safe_dump({"name": "mine"} | values))
+
+    def set(self, section: str, **values: object) -> None:
+        """Change keys of params.yaml."""
+        params = yaml.safe_load((self.root / "params.yaml").read_text())
+        params[section] |= values
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params))
+
+    def list_ids(self, key: str, *ids: str) -> None:
+        """Write a list of ids and name it in params.yaml."""
+        (self.root / f"{key}.txt").write_text("".join(f"{id_}\n" for id_ in ids))
+        self.set("partition", **{key: f"{key}.txt"})
+
+
+Spoil = Callable[[Project], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is spoilt, the stage that must refuse it, and words that its message must hold."""
+
+    name: str
+    spoil: Spoil
+    stage: str
+    words: tuple[str, ...]
+
+
+def run(stage: str) -> str | None:
+    """Run a stage's script in the working directory; its error message, or None if it succeeded."""
+    try:
+        run_stage(script(stage).main)
+    except SystemExit as end:
+        # A text as the exit code is printed to stderr by Python, and the exit status is 1.
+        return end.code if isinstance(end.code, str) else f"exit {end.code}"
+    return None
+
+
+def script(stage: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"stage_{stage}", REPOSITORY / f"pipeline/{stage}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["stage"])
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    return Project(tmp_path)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def truncated_jpeg(project: Project) -> None:
+    noise = np.random.default_rng(1).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
+    project.image("d").unlink()
+    Pillow.fromarray(noise).save(project.image("d").with_suffix(".jpg"), quality=90)
+    truncate(project.image("d").with_suffix(".jpg"))
+
+
+def rotated_image(project: Project) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    with Pillow.open(project.image("a")) as image:
+        image.save(project.image("a"), exif=exif)
+
+
+def bomb(path: Path) -> None:
+    """A valid PNG of a few kilobytes that declares 30 000 x 30 000 pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10_000)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def mask_of(project: Project, stem: str, pixels: np.ndarray) -> None:
+    write_png(project.mask(stem), pixels.astype(np.uint8))
+
+
+def drop(*paths: Path) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def replace_by_text(path: Path) -> None:
+    path.write_text("no picture")
+
+
+def dangling(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.png")
+
+
+def twin_in_val(project: Project) -> None:
+    shutil.copy(project.image("d"), project.image("v", "val"))
+
+
+def jpeg_mask(project: Project) -> None:
+    with Pillow.open(project.mask("a")) as mask:
+        mask.save(project.mask("a").with_suffix(".jpg"))
+    project.mask("a").unlink()
+
+
+def folder_setting(project: Project, **values: object) -> None:
+    params = yaml.safe_load((project.root / "params.yaml").read_text())
+    params["dataset"]["folder"] |= values
+    (project.root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+CLASSES = [{"name": "ground", "color": [0, 0, 0]}, {"name": "cat", "color": [220, 20, 60]}]
+
+CASES = [
+    # The files of a folder
+    Case("truncated JPEG", truncated_jpeg, "download", ("images/train/d.jpg", "replace or remove")),
+    Case("truncated PNG", lambda p: truncate(p.image("d")), "download", ("images/train/d.png", "replace or remove")),
+    Case(
+        "zero-byte image",
+        lambda p: p.image("e").write_bytes(b""),
+        "download",
+        ("images/train/e.png", "replace or remove"),
+    ),
+    Case("text named .png", lambda p: replace_by_text(p.image("f")), "download", ("images/train/f.png", "remove")),
+    Case("zero-byte mask", lambda p: p.mask("a").write_bytes(b""), "download", ("masks/train/a.png",)),
+    Case("text for a mask", lambda p: replace_by_text(p.mask("b")), "download", ("masks/train/b.png",)),
+    Case("truncated mask", lambda p: truncate(p.mask("b")), "download", ("masks/train/b.png",)),
+    Case(
+        "mask of another size",
+        lambda p: mask_of(p, "a", np.zeros((48, 60))),
+        "download",
+        ("masks/train/a.png", "48x60", "48x64"),
+    ),
+    Case(
+        "EXIF rotation that the mask does not share",
+        rotated_image,
+        "download",
+        ("masks/train/a.png", "EXIF"),
+    ),
+    Case("unknown value", lambda p: mask_of(p, "a", np.full(SIZE, 7)), "download", ("masks/train/a.png", "7")),
+    Case(
+        "RGB mask where index is meant",
+        lambda p: (folder_setting(p, mask_format="index", classes=CLASSES), mask_of(p, "a", np.zeros((*SIZE, 3)))),
+        "download",
+        ("masks/train/a.png", "mask_format"),
+    ),
+    Case(
+        "colour of no class",
+        lambda p: (folder_setting(p, classes=CLASSES), mask_of(p, "a", np.full((*SIZE, 3), 77))),
+        "download",
+        ("masks/train/a.png", "77"),
+    ),
+    Case("JPEG as a mask", jpeg_mask, "download", ("masks/train/a.jpg",)),
+    Case("decompression bomb", lambda p: bomb(p.image("d")), "download", ("images/train/d.png", "megapixel")),
+    Case("symlink that leads nowhere", lambda p: dangling(p.image("d")), "download", ("images/train/d.png", "mend")),
+    Case("pipe named .png", lambda p: (drop(p.image("d")), os.mkfifo(p.image("d"))), "download", ("d.png", "remove")),
+    Case(
+        "name with a newline",
+        lambda p: p.image("d").rename(p.image("d\nd")),
+        "download",
+        (r"d\nd.png", "rename"),
+    ),
+    Case(
+        "two files that differ only by extension",
+        lambda p: Pillow.open(p.image("d")).save(p.image("d").with_suffix(".jpg")),
+        "download",
+        ("d.jpg", "d.png"),
+    ),
+    Case(
+        "two nested files of one flat name",
+        lambda p: (
+            p.image("x/y").parent.mkdir(),
+            shutil.copy(p.image("d"), p.image("x/y")),
+            shutil.copy(p.image("e"), p.image("x__y")),
+        ),
+        "download",
+        ("x__y",),
+    ),
+    Case("empty folder", lambda p: (shutil.rmtree(p.mine), p.mine.mkdir()), "download", ("mine", "images")),
+    Case("no such folder", lambda p: shutil.rmtree(p.mine), "download", ("dataset.root", "mine")),
+    Case("root not set", lambda p: p.set("dataset", root=None), "download", ("dataset.root",)),
+    Case("no masks", lambda p: shutil.rmtree(p.mine / "masks"), "download", ("masks",)),
+    Case("no validation images", lambda p: shutil.rmtree(p.mine / "images/val"), "download", ("val",)),
+    Case("validation image without mask", lambda p: drop(p.mask("v", "val")), "download", ("masks/val", "v.png")),
+    Case("mask without image", lambda p: drop(p.image("a")), "download", ("a.png", "no image")),
+    Case("no dataset.yaml", lambda p: (p.mine / "dataset.yaml").unlink(), "download", ("dataset.yaml", "classes")),
+    Case(
+        "dataset.yaml not YAML", lambda p: (p.mine / "dataset.yaml").write_text("a: ["), "download", ("not valid YAML",)
+    ),
+    Case(
+        "class listed twice",
+        lambda p: p.describe(classes=["cat", "cat"], colors=[[0, 0, 0], [1, 1, 1]]),
+        "download",
+        ("classes", "twice"),
+    ),
+    Case(
+        "colour missing",
+        lambda p: p.describe(classes=["ground", "cat"], colors=[[0, 0, 0]]),
+        "download",
+        ("colors", "2"),
+    ),
+    Case(
+        "unknown key of a class",
+        lambda p: folder_setting(p, classes=[{"name": "ground", "colour": [0, 0, 0]}, {"name": "cat"}]),
+        "download",
+        ("dataset.folder.classes", "colour", "color"),
+    ),
+    Case(
+        "share of nothing", lambda p: folder_setting(p, val=0.0, classes=CLASSES), "download", ("dataset.folder.val",)
+    ),
+    Case("share above 1", lambda p: folder_setting(p, val=1.5, classes=CLASSES), "download", ("dataset.folder.val",)),
+    Case("unknown data set", lambda p: p.set("dataset", name="camvidd"), "download", ("dataset.name", "camvid")),
+    # The partition
+    Case("ratio 0", lambda p: p.set("partition", ratio=0), "download", ("partition.ratio", "above 0")),
+    Case("ratio 2.0", lambda p: p.set("partition", ratio=2.0), "download", ("partition.ratio", "at most 1")),
+    Case("ratio abc", lambda p: p.set("partition", ratio="abc"), "download", ("partition.ratio", "1/16")),
+    Case("more labelled than masks", lambda p: p.set("partition", ratio=5), "partition", ("partition.ratio", "only 3")),
+    Case(
+        "in both lists",
+        lambda p: (p.list_ids("labeled_ids", "a", "b"), p.list_ids("unlabeled_ids", "b", "d")),
+        "partition",
+        ("in both lists: train/b",),
+    ),
+    Case("id twice", lambda p: p.list_ids("labeled_ids", "a", "a"), "partition", ("more than once: train/a",)),
+    Case("id that does not exist", lambda p: p.list_ids("labeled_ids", "a", "zz"), "partition", ("no such", "zz")),
+    Case(
+        "labelled without a mask", lambda p: p.list_ids("labeled_ids", "a", "d"), "partition", ("without a mask", "d")
+    ),
+    Case("empty list", lambda p: p.list_ids("labeled_ids"), "partition", ("holds no ids", "labeled_ids")),
+    Case("missing list", lambda p: p.set("partition", labeled_ids="no.txt"), "partition", ("no.txt", "labeled_ids")),
+    Case(
+        "list that is a picture",
+        lambda p: p.set("partition", labeled_ids="mine/images/train/a.png"),
+        "partition",
+        ("a.png", "cannot be read as text"),
+    ),
+    Case("lists of another data set", lambda p: p.set("partition", protocol="cps"), "download", ("protocol", "random")),
+    # What only shows when everything is read
+    Case("the same picture in train and val", twin_in_val, "validate", ("images/val/v.png", "keep one")),
+    Case("one labelled image", lambda p: p.list_ids("labeled_ids", "a"), "validate", ("min_labeled_images",)),
+    Case(
+        "class absent from every mask",
+        lambda p: (
+            p.describe(classes=["ground", "cat", "dog"], colors=[[0, 0, 0], [1, 1, 1], [2, 2, 2]]),
+            p.set("validation", severity={"classes_in_masks": "error"}),
+        ),
+        "validate",
+        ("dog",),
+    ),
+    Case("all ignored", lambda p: mask_of(p, "a", np.full(SIZE, 255)), "validate", ("masks/train/a.png", "ignore")),
+    Case(
+        "unknown check",
+        lambda p: p.set("validation", severity={"classes_labelled": "error"}),
+        "validate",
+        ("classes_labelled", "classes_labeled"),
+    ),
+    Case(
+        "unknown severity",
+        lambda p: p.set("validation", severity={"classes_labeled": "fatal"}),
+        "download",
+        ("fatal", "warning"),
+    ),
+    # params.yaml
+    Case("no params.yaml", lambda p: (p.root / "params.yaml").unlink(), "download", ("params.yaml", "presets")),
+    Case("params.yaml not YAML", lambda p: (p.root / "params.yaml").write_text("a: ["), "download", ("params.yaml",)),
+    Case("unknown key", lambda p: p.set("dataset", rot="mine"), "download", ("dataset.rot", "dataset.root")),
+    Case("text for a number", lambda p: p.set("train", steps="many"), "download", ("train.steps", "whole number")),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input_ends_with_one_message_and_leaves_nothing_half_written(project: Project, case: Case) -> None:
+    case.spoil(project)
+    for stage in STAGES:
+        message = run(stage)
+        if stage == case.stage:
+            break
+        assert message is None, f"{stage} refused it already: {message}"
+    assert message is not None, f"{case.stage} let it pass"
+    assert message.startswith("error: ")
+    for word in case.words:
+        assert word in message, message
+    leftovers = [path for path in project.root.rglob("data/**/.*") if path.name != ".gitignore"]
+    assert not leftovers
+    outputs = {"download": "data/dataset", "partition": "data/manifest.csv"}
+    for stage in STAGES[STAGES.index(case.stage) :]:
+        assert not (project.root / outputs.get(stage, "none")).exists()
+
+
+def test_there_are_at_least_forty_kinds() -> None:
+    assert len({case.name for case in CASES}) >= 40
+
+
+@pytest.mark.usefixtures("project")
+def test_the_unspoilt_project_passes_every_stage() -> None:
+    assert [run(stage) for stage in STAGES] == [None, None, None]
+
+
+def test_names_with_spaces_and_letters_of_any_language_are_fine(project: Project) -> None:
+    for stem, name in (("a", "ein Bild mit Ümläut"), ("b", "写真 1"), ("d", "photo (2)'s")):
+        project.image(stem).rename(project.image(name))
+        if stem != "d":
+            project.mask(stem).rename(project.mask(name))
+    assert [run(stage) for stage in STAGES] == [None, None, None]
+    assert "写真 1" in (project.root / "data/manifest.csv").read_text(encoding="utf-8")
+
+
+def test_all_bad_files_of_a_kind_are_listed_at_once(project: Project) -> None:
+    for stem in ("a", "b"):
+        mask_of(project, stem, np.zeros((48, 60)))
+    for stem in ("d", "e"):
+        replace_by_text(project.image(stem))
+    message = run("download") or ""
+    for name in ("masks/train/a.png", "masks/train/b.png", "images/train/d.png", "images/train/e.png"):
+        assert name in message, message
+
+
+def test_a_bad_file_keeps_the_data_set_of_the_last_good_run(project: Project) -> None:
+    assert run("download") is None
+    before = sorted(path.relative_to(project.root) for path in (project.root / "data").rglob("*"))
+    replace_by_text(project.image("d"))
+    assert run("download") is not None
+    assert sorted(path.relative_to(project.root) for path in (project.root / "data").rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_named(project: Project) -> None:
+    project.image("d").chmod(0)
+    message = run("download") or ""
+    assert "images/train/d.png" in message
+    assert "ermission" in message
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no right to mount a tmpfs")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_ends_with_one_message_and_no_half_written_data_set(project: Project, small_disk: Path) -> None:
+    for stem in UNLABELED:
+        noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3)).astype(np.uint8)
+        write_png(project.image(stem), noise)
+    (project.root / "data").symlink_to(small_disk)
+    message = run("download") or ""
+    assert "No space left on device" in message
+    assert "Free some space" in message
+    assert list(small_disk.iterdir()) == []
