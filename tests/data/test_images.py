@@ -140,7 +140,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     png[16:24] = (60_000).to_bytes(4, "big") * 2
     (tmp_path / "bomb.png").write_bytes(png)
     for name in ("bomb.jpg", "bomb.png"):
-        with pytest.raises(UserError, match=rf"{name}: declares 60000x60000 pixels, more than 180,000,000"):
+        with pytest.raises(UserError, match=rf"{name}: declares 60000x60000 pixels, more than 178,000,000"):
             read_image(tmp_path / name)
 
 
