@@ -58,6 +58,7 @@ def proposed(text: str) -> dict[str, Any]:
 LAYOUTS = [
     ("images", "masks", ""),
     ("images", "labels", ""),
+    ("what I took", "labels", ""),
     ("Images", "annotations", "_labelTrainIds"),
     ("JPEGImages", "SegmentationClass", ""),
     (".", "masks", ""),

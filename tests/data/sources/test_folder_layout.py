@@ -143,7 +143,7 @@ def test_masks_without_the_suffix_are_named(mine: Path) -> None:
 def test_masks_that_all_lack_their_image_hint_at_the_suffix(mine: Path) -> None:
     for file in list((mine / "masks").iterdir()):
         file.rename(file.with_stem(f"{file.stem}_mask"))
-    assert "does dataset.folder.mask_suffix fit?" in refused(mine)
+    assert "do dataset.folder.images and mask_suffix fit?" in refused(mine)
     prepared(mine, mask_suffix="_mask")
 
 

@@ -43,7 +43,7 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
     masks = masks or next((folders[name] for name in MASK_FOLDERS if name in folders), None)
     if masks is None:
         images = masks = images or "."
-    images = images or next((folders[name] for name in IMAGE_FOLDERS if name in folders), ".")
+    images = images or next((folders[name] for name in IMAGE_FOLDERS if name in folders), _only_other(root, masks))
     for folder in (images, masks):
         if not (root / folder).is_dir():
             raise UserError(f"{root / folder}: no such folder.")
@@ -51,6 +51,14 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
         mask_suffix = _ending(root, images, masks)
     split = all((root / folder / name).is_dir() for folder in (images, masks) for name in REQUIRED_SPLITS)
     return Layout(images, masks, mask_suffix, None if split else VAL_SHARE)
+
+
+def _only_other(root: Path, masks: str) -> str:
+    """The one folder beside that of the masks, if all pictures are in the two; else the root itself."""
+    visible = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
+    others = [entry.name for entry in visible if entry.is_dir() and not Path(masks).is_relative_to(entry.name)]
+    pictures = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in visible)
+    return others[0] if len(others) == 1 and masks != "." and not pictures else "."
 
 
 def _ending(root: Path, images: str, masks: str) -> str:

@@ -77,8 +77,8 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict:
     named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems, strict)
     stray = [named_masks[key].name for key in named_masks if key not in named_images]
     if named_images and stray:
-        hint = "" if len(stray) < len(named_masks) else "; does dataset.folder.mask_suffix fit?"
-        problems.add(f"{masks}/: no image of the same name for {every(stray)}{hint}")
+        hint = "" if len(stray) < len(named_masks) else " (do dataset.folder.images and mask_suffix fit?)"
+        problems.add(f"{masks}/: no image of the same name{hint} for {every(stray)}")
     return named_images, named_masks
 
 
