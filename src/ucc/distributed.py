@@ -140,38 +140,37 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        mean = mean_over_processes(inputs.mean(dim=(0, 2, 3)))
-        centered = inputs - mean.view(1, -1, 1, 1)
-        variance = mean_over_processes(centered.square().mean(dim=(0, 2, 3)))
+        own_variance, own_mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
+        means, variances = gathered(torch.stack([own_mean, own_variance])).unbind(1)
+        mean = means.mean(dim=0)
+        variance = (variances + (means - mean).square()).mean(dim=0)
         with torch.no_grad():
             number = world() * inputs.numel() // inputs.shape[1]
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(variance.detach() * number / max(1, number - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centered * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return (inputs - mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
 
 
-class _Mean(torch.autograd.Function):
-    """The mean over processes, through which gradients pass: each process's loss depends on all inputs."""
+class _Gathered(torch.autograd.Function):
+    """The tensors of all processes; the gradient into one's own is the sum of those of all losses, as DDP wants it."""
 
     @staticmethod
     def forward(_context: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        torch.distributed.all_reduce(total)
-        return total / world()
+        return gather(value.unsqueeze(0))
 
     @staticmethod
     def backward(_context: Any, gradient: Tensor) -> Tensor:
         total = gradient.contiguous().clone()
         torch.distributed.all_reduce(total)
-        return total / world()
+        return total[rank()]
 
 
-def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over processes, with gradient into each of them."""
-    mean: Tensor = _Mean.apply(value)
-    return mean
+def gathered(value: Tensor) -> Tensor:
+    """The tensors of all processes, stacked, with gradient into each of them."""
+    stacked: Tensor = _Gathered.apply(value)
+    return stacked
 
 
 def synchronize_batchnorm(module: nn.Module, device: torch.device) -> None:
