@@ -182,6 +182,11 @@ def _check_relations(params: Params, where: str) -> None:
             f"train.{key} = {batch} is the batch over all devices: it must be a multiple of train.devices x nodes x "
             f"accumulation = {train.devices} x {train.nodes} x {train.accumulation} = {parts}.",
         )
+        require(
+            batch >= 2 * train.accumulation,
+            f"train.accumulation = {train.accumulation} leaves one image of train.{key} = {batch} in a pass, and "
+            "BatchNorm needs two.",
+        )
     ramp = train.supervised_warmup + train.unsup_rampup
     require(
         ramp <= train.steps,
