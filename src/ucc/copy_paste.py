@@ -33,6 +33,7 @@ class ClassConfidence(nn.Module):
 
         `sigma_t` of a class is the mean probability of the true class over the labelled pixels of that class, all
         heads and all processes (decision M). Probabilities are (B, C, H, W), one tensor per head, target (B, H, W).
+        With `train.accumulation` this happens once for each part of a step's batch.
         """
         classes = len(self.value)
         labeled = target != IGNORE
