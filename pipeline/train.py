@@ -2,12 +2,17 @@
 
 from ucc import paths
 from ucc.config import Params
+from ucc.distributed import rank
+from ucc.launch import must_start_processes, start_processes
 from ucc.stage import run_stage
 from ucc.training import TrainingPaths, train
 
 
 def main(params: Params) -> None:
-    """Train, then say where the checkpoints are."""
+    """Train, in a process for each device, then say where the checkpoints are."""
+    if must_start_processes(params.train):
+        start_processes(params.train)
+        return
     train(
         params,
         TrainingPaths(
@@ -21,7 +26,8 @@ def main(params: Params) -> None:
             metrics=paths.TRAIN_METRICS,
         ),
     )
-    print(f"segmenter: {paths.FINAL} (best on val: {paths.BEST})\nhistory:   {paths.HISTORY}")
+    if rank() == 0:
+        print(f"segmenter: {paths.FINAL} (best on val: {paths.BEST})\nhistory:   {paths.HISTORY}")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,12 @@ TINY = (
     "train.checkpoint_every=2",
     "train.workers=0",
     "train.accelerator=cpu",
+    "train.devices=1",
+    "train.nodes=1",
+    "train.launcher=torchrun",
+    "train.max_restarts=0",
     "train.precision=32-true",
+    "train.accumulation=1",
     "evaluate.sliding_window=false",
 )
 

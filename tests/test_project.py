@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ucc import paths
+from ucc import paths, runs
 from ucc.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +30,7 @@ PLUMBING = {
     "ucc.data.fetch",
     "ucc.errors",
     "ucc.files",
+    "ucc.launch",
     "ucc.params",
     "ucc.paths",
     "ucc.progress",
@@ -190,6 +191,15 @@ def test_the_exported_segmenter_is_registered() -> None:
     assert artifact["path"] == paths.SEGMENTER.as_posix()
     assert artifact["type"] == "model"
     assert artifact["labels"]
+
+
+def test_all_code_that_decides_the_weights_belongs_to_the_fingerprint_of_a_run() -> None:
+    package = SOURCE / "ucc"
+    covered = {file for pattern in runs._CODE for file in package.glob(pattern)}
+    # The data set counts by its content, and the fingerprint itself decides no weights.
+    aside = {package / "runs.py", package / "data/dataset.py", package / "data/__init__.py"}
+    needed = {package / "training.py", *filter(None, map(module_file, reached_from(package / "training.py")))}
+    assert needed - covered - aside == set()
 
 
 # Module (or package) -> what nothing in it may reach, itself or through others.

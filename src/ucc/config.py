@@ -209,7 +209,12 @@ class TrainParams:
     checkpoint_every: int = number(low=1)
     workers: int = number(low=0)
     accelerator: str = choice("auto", "cpu", "cuda")
+    devices: int = number(low=1)
+    nodes: int = number(low=1)
+    launcher: str = choice("torchrun", "fabric")
+    max_restarts: int = number(low=0)
     precision: str = choice("32-true", "bf16-mixed", "16-mixed")
+    accumulation: int = number(low=1)
 
 
 @dataclass(kw_only=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ucc.distributed import world
 from ucc.losses import IGNORE
 from ucc.seeding import generator
 
@@ -32,6 +33,7 @@ class ClassConfidence(nn.Module):
 
         `sigma_t` of a class is the mean probability of the true class over the labelled pixels of that class, all
         heads and all processes (decision M). Probabilities are (B, C, H, W), one tensor per head, target (B, H, W).
+        With `train.accumulation` this happens once for each part of a step's batch.
         """
         classes = len(self.value)
         labeled = target != IGNORE
@@ -42,7 +44,7 @@ class ClassConfidence(nn.Module):
         for head in probabilities:
             true_class = head.gather(1, torch.where(labeled, target, 0).unsqueeze(1)).squeeze(1)[labeled]
             total.index_add_(0, index, true_class.double())
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if world() > 1:
             sums = torch.stack([total, count])
             torch.distributed.all_reduce(sums)
             total, count = sums
@@ -107,6 +109,7 @@ def draw_paste(
     draws: PasteDraws,
     probability: float,
     within: bool,
+    first: int = 0,
 ) -> Paste:
     """Choose donor `x_a` and category for each image of a batch of the size of `draws`.
 
@@ -117,9 +120,10 @@ def draw_paste(
         draws: one row per image that is pasted into.
         probability: of a paste, per image.
         within: whether the labelled images themselves are pasted into; then no image is its own donor.
+        first: where the first image that is pasted into stands among the donors, if `within`.
     """
     device, donors = images.device, len(images)
-    slots = torch.arange(len(draws.happens))
+    slots = first + torch.arange(len(draws.happens))
     others = (slots + 1 + (draws.donor * (donors - 1)).long()) % donors
     donor = (others if within else (draws.donor * donors).long()).to(device)
     cumulative = category_probabilities[donor].cumsum(1)

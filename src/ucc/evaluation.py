@@ -13,6 +13,7 @@ from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest, Sample
 from ucc.data.samples import load_sample
+from ucc.distributed import rank, union, world
 from ucc.errors import UserError
 from ucc.files import write_csv, write_json
 from ucc.inference import predict_image
@@ -48,8 +49,8 @@ def evaluate(
     """Compare each head's prediction, and that of the heads' mean probabilities, with the masks of `samples`.
 
     Images go one at a time and at their own size: nothing is resized or cropped, so that every pixel of every
-    mask counts exactly once. Under torch.distributed each rank passes its own share of the samples, none of
-    them empty, and reads the same scores over all shares.
+    mask counts exactly once. Under torch.distributed each process takes its share of the samples, which may be
+    none, and reads the same scores over all of them.
 
     Args:
         segmenter: on `device`; maps images to one tensor of logits (B, C, H, W) per head.
@@ -63,9 +64,10 @@ def evaluate(
     if not samples:
         raise UserError(f"{dataset}: there is no image to evaluate on; the data set needs a val split.")
     matrices: dict[str, ConfusionMatrix] = {}
-    shown = Progress("evaluate", len(samples)) if progress else None
+    own = samples[rank() :: world()]
+    shown = Progress("evaluate", len(own)) if progress else None
     with evaluation_mode(segmenter):
-        for sample in samples:
+        for sample in own:
             image, mask = load_sample(dataset, sample)
             truth = torch.from_numpy(mask).to(device)
             for name, p in _predictors(predict_image(segmenter, image, params, device)).items():
@@ -74,6 +76,8 @@ def evaluate(
                 matrices[name].update(p.argmax(dim=1).squeeze(0), truth)
             if shown:
                 shown.advance()
+    for name in union(matrices):
+        matrices.setdefault(name, ConfusionMatrix(info.num_classes, info.ignore_index).to(device))
     if math.isnan(matrices[DEPLOYED].mean_iou()):
         raise UserError(f"{dataset}: no image to evaluate on has a labelled pixel; check the masks of the val split.")
     return Evaluation(matrices, len(samples))

@@ -1,8 +1,13 @@
-"""Losses over pixels. Labels are int64 of shape (B, H, W); pixels with `IGNORE` count nowhere."""
+"""Losses over pixels. Labels are int64 of shape (B, H, W); pixels with `IGNORE` count nowhere.
+
+`the batch` is the global one: with several processes each gets its part of the loss, see `ucc.distributed`.
+"""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ucc.distributed import denominator, gather
 
 IGNORE = 255
 # `ohem.min_kept` is meant for the crop of the paper's Cityscapes runs and shrinks with smaller ones (decision P).
@@ -16,7 +21,7 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Mean over the labelled pixels of the batch (Eq. 1); 0 if there are none."""
-    return pixel_cross_entropy(logits, target).sum() / (target != IGNORE).sum().clamp(min=1)
+    return pixel_cross_entropy(logits, target).sum() / denominator((target != IGNORE).sum())
 
 
 def ohem_cross_entropy(logits: Tensor, target: Tensor, threshold: float, min_kept: int) -> Tensor:
@@ -29,9 +34,10 @@ def ohem_cross_entropy(logits: Tensor, target: Tensor, threshold: float, min_kep
     losses = pixel_cross_entropy(logits, target)
     with torch.no_grad():
         true_class = torch.where(labeled, torch.exp(-losses), 2.0).flatten()
-        kth = true_class.kthvalue(min(min_kept, true_class.numel())).values
+        of_all = gather(true_class)
+        kth = of_all.kthvalue(min(min_kept, of_all.numel())).values
         hard = labeled & (true_class.view_as(losses) <= kth.clamp(min=threshold))
-    return (losses * hard).sum() / hard.sum().clamp(min=1)
+    return (losses * hard).sum() / denominator(hard.sum())
 
 
 def scaled_min_kept(min_kept_per_image: int, images: int, height: int, width: int) -> int:
@@ -56,4 +62,4 @@ def mean_squared_distance(probabilities: Tensor, target: Tensor, mask: Tensor) -
     No gradient passes into the target. This is the consistency cost of mean teacher, CCT and GCT.
     """
     distance = (probabilities - target.detach()).square().mean(dim=1)
-    return (distance * mask).sum() / mask.sum().clamp(min=1)
+    return (distance * mask).sum() / denominator(mask.sum())

@@ -175,6 +175,18 @@ def _check_relations(params: Params, where: str) -> None:
     _check_severity(params.validation.severity, require)
     _check_combinations(params, require)
     train = params.train
+    for key in ("batch_labeled", "batch_unlabeled"):
+        batch, parts = getattr(train, key), train.devices * train.nodes * train.accumulation
+        require(
+            batch % parts == 0,
+            f"train.{key} = {batch} is the batch over all devices: it must be a multiple of train.devices x nodes x "
+            f"accumulation = {train.devices} x {train.nodes} x {train.accumulation} = {parts}.",
+        )
+        require(
+            batch >= 2 * train.accumulation,
+            f"train.accumulation = {train.accumulation} leaves one image of train.{key} = {batch} in a pass, and "
+            "BatchNorm needs two.",
+        )
     ramp = train.supervised_warmup + train.unsup_rampup
     require(
         ramp <= train.steps,

@@ -2,7 +2,8 @@
 
 Each takes features z (B, C, h, w), the main decoder's class probabilities (B, K, H, W), and the auxiliary decoder
 as a function from features to logits; it returns perturbed features, with gradient to z. All draws come from
-torch's global generator, which the trainer seeds by the step.
+torch's global generator, which the trainer seeds by the step and the process: with another number of devices they
+are others, but for those that are one for the whole batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from ucc.distributed import from_first
 
 Decode = Callable[[Tensor], Tensor]
 Perturbation = Callable[[Tensor, Tensor, Decode], Tensor]
@@ -26,7 +29,7 @@ VAT_NORM = 2.0
 
 def feature_noise(features: Tensor, _probabilities: Tensor, _decode: Decode) -> Tensor:
     """F-Noise: z + z * N with N uniform in [-0.3, 0.3], the same for all images of the batch."""
-    noise = torch.empty_like(features[:1]).uniform_(-NOISE_RANGE, NOISE_RANGE)
+    noise = from_first(torch.empty_like(features[:1]).uniform_(-NOISE_RANGE, NOISE_RANGE))
     return features + features * noise
 
 
@@ -34,7 +37,7 @@ def feature_drop(features: Tensor, _probabilities: Tensor, _decode: Decode) -> T
     """F-Drop: remove the most active regions, where the mean over channels exceeds a drawn share of its maximum."""
     activity = features.detach().mean(dim=1, keepdim=True)
     lowest, highest = DROP_THRESHOLD
-    threshold = torch.empty(1, device=features.device).uniform_(lowest, highest)
+    threshold = from_first(torch.empty(1, device=features.device).uniform_(lowest, highest))
     return features * (activity < activity.amax(dim=(2, 3), keepdim=True) * threshold)
 
 

@@ -20,14 +20,16 @@ from ucc.files import atomic_path, sha256
 from ucc.models.weights import weights_identity
 from ucc.progress import Progress
 
-# Keys that change how long training takes or what it prints, but not the weights that come out.
-_WITHOUT_EFFECT = ("workers", "checkpoint_every")
+# Keys that change how long training takes or what it prints, but not the weights that come out. On other numbers of
+# devices weights are equal but for rounding and dropout's draws, so that a run may go on with other devices.
+_WITHOUT_EFFECT = ("workers", "checkpoint_every", "devices", "nodes", "launcher", "max_restarts")
 _PACKAGE = Path(__file__).parent
 # The code that decides which weights come out, among them the best on val, and what the history says of them.
 _CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "data/manifest.py",
          "data/samples.py",
-         "copy_paste.py", "evaluation.py", "history.py", "inference.py", "losses.py", "metrics.py", "seeding.py",
-         "training.py", "uncertainty.py", "methods/*.py", "models/*.py")  # fmt: skip
+         "copy_paste.py", "devices.py", "distributed.py", "evaluation.py", "flaws.py", "history.py", "inference.py",
+         "losses.py", "metrics.py", "perturbations.py", "seeding.py", "training.py", "uncertainty.py",
+         "methods/*.py", "models/*.py")  # fmt: skip
 
 
 def data_hash(dataset: Path, manifest: Manifest) -> str:

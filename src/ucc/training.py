@@ -1,9 +1,10 @@
 """Training: one loop for every method, resumable after any interruption to the same weights."""
 
 import shutil
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -11,14 +12,17 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from ucc.config import Params, TrainParams
+from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
 from ucc.data.loader import StepBatches, training_batches
 from ucc.data.manifest import Manifest
+from ucc.devices import joined_devices
+from ucc.distributed import gather, mean_record, on_first, one_voice, rank, synchronize_batchnorm, world
 from ucc.errors import UserError
 from ucc.evaluation import validate_miou
 from ucc.files import atomic_path, write_json
 from ucc.history import CONFIDENCE, History, TrainingProgress
-from ucc.methods import Method, build_method
+from ucc.methods import Method, build_method, method_class
 from ucc.models.store import SegmenterFacts, save_segmenter
 from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
 from ucc.seeding import seed as derive_seed
@@ -41,25 +45,38 @@ class TrainingPaths:
 def train(params: Params, paths: TrainingPaths) -> None:
     """Train `method.name` to `train.steps`, going on from the run's last checkpoint if there is one.
 
+    On several devices each has a process that does this; the first one alone writes and prints, but all read the
+    checkpoint, so that nodes need a file system in common.
+
     Raises:
-        UserError: if the data cannot be read, another process trains this run, or the loss is no longer finite.
+        UserError: if the data cannot be read, another process trains this run, the loss is no longer finite, or one
+            of several processes has ended.
     """
-    info, manifest = DatasetInfo.read(paths.dataset), Manifest.read(paths.manifest)
-    if not manifest.subset("val"):
-        raise UserError(f"{paths.manifest}: there is no image to validate on; the data set needs a val split.")
-    run = paths.runs / fingerprint(params, data_hash(paths.dataset, manifest), info)
-    with locked(run):
-        Trainer(params, paths, info, manifest, run).fit()
+    idle = method_class(params).idle_in_warmup
+    with joined_devices(params.train, idle) as fabric, one_voice(), ExitStack() as held:
+        info, manifest = DatasetInfo.read(paths.dataset), Manifest.read(paths.manifest)
+        if not manifest.subset("val"):
+            raise UserError(f"{paths.manifest}: there is no image to validate on; the data set needs a val split.")
+
+        def claim() -> Path:
+            run = paths.runs / fingerprint(params, data_hash(paths.dataset, manifest), info)
+            held.enter_context(locked(run))
+            return run
+
+        Trainer(params, paths, info, manifest, on_first(claim), fabric).fit()
 
 
 class Trainer:
     """The parts of a training that the loop needs, built once."""
 
-    def __init__(self, params: Params, paths: TrainingPaths, info: DatasetInfo, manifest: Manifest, run: Path) -> None:
+    def __init__(
+        self, params: Params, paths: TrainingPaths, info: DatasetInfo, manifest: Manifest, run: Path, fabric: Fabric
+    ) -> None:
         self.params, self.paths, self.info, self.manifest, self.run = params, paths, info, manifest, run
-        precision = cast(Any, params.train.precision)  # Fabric's type is a closed list of literals
-        self.fabric = Fabric(accelerator=params.train.accelerator, devices=1, precision=precision)
+        self.fabric = fabric
         self.method: Method = build_method(params, info.num_classes)
+        if world() > 1:
+            synchronize_batchnorm(self.method, fabric.device)
         self.optimizer = SGD(
             parameter_groups(self.method, params.train), momentum=params.train.momentum, nesterov=False
         )
@@ -73,7 +90,7 @@ class Trainer:
         start = self._resume()
         method = self.method
         batches = StepBatches(
-            self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views
+            self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views, rank(), world()
         )
         loader = training_batches(batches, start, params.steps, params.workers, fabric.device)
         images = params.batch_labeled + (params.batch_unlabeled if self.method.uses_unlabeled else 0)
@@ -81,21 +98,32 @@ class Trainer:
         self.wrapped.train()
         for step, batch in zip(range(start, params.steps), loader, strict=True):
             # Dropout draws from torch's global generator; seeded by the step, it needs no place in the checkpoint.
-            torch.manual_seed(derive_seed(params.seed, "step", step))
+            # Each process draws for its own images, hence other masks with another number of devices.
+            torch.manual_seed(derive_seed(params.seed, "step", step, *([rank()] if rank() else [])))
             set_learning_rate(self.optimizer, params, step)
-            losses = self.wrapped(batch.to(fabric.device), step)
             self.wrapped_optimizer.zero_grad()
-            fabric.backward(losses.total)
+            records = self._gradients(batch.to(fabric.device), step)
             self.wrapped_optimizer.step()
-            self.history.add(losses.record)
+            for record in records:
+                self.history.add(record)
             done = step + 1
             validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
             if validated or done % params.log_every == 0:
                 self._log(done, validated, progress)
             if done % params.checkpoint_every == 0 or done == params.steps:
-                self._require_finite(losses.total, done)
+                self._require_finite(torch.stack([record["loss"] for record in records]).sum(), done)
                 self._save(done)
         self._publish()
+
+    def _gradients(self, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        """Add up the gradients of the parts of a step's batch; for each part, the means over processes to record."""
+        parts, records = batch.split(self.params.train.accumulation), []
+        for number, part in enumerate(parts, start=1):
+            with self.fabric.no_backward_sync(self.wrapped, enabled=number < len(parts)):
+                losses = self.wrapped(part, step)
+                self.fabric.backward(losses.total / len(parts))
+            records.append(mean_record(losses.record))
+        return records
 
     def _validate(self) -> dict[str, float]:
         """mIoU of each head on val, whole images, in percent."""
@@ -113,7 +141,8 @@ class Trainer:
     def _log(self, step: int, validated: dict[str, float], progress: TrainingProgress) -> None:
         rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
         row = self.history.close_row(step, lr=rates["encoder"], **validated)
-        progress.show(row)
+        if rank() == 0:
+            progress.show(row)
         confidence = self.method.class_confidence()
         if confidence is not None:
             row |= {
@@ -122,7 +151,8 @@ class Trainer:
         self._require_finite(torch.tensor(row["loss"]), step)
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
-            save_segmenter(self.run / "best.pt", self.method.segmenter, self._facts(step))
+            if rank() == 0:
+                save_segmenter(self.run / "best.pt", self.method.segmenter, self._facts(step))
         self._write_live()
 
     def _require_finite(self, loss: Tensor, step: int) -> None:
@@ -132,6 +162,8 @@ class Trainer:
 
     def _write_live(self) -> None:
         """What `dvc exp show` and `dvc plots` read while training runs."""
+        if rank() > 0:
+            return
         self.history.write(self.paths.history)
         self.history.write_confidence(self.paths.confidence)
         values: dict[str, float | int | str] = {"step": self.history.rows[-1]["step"]}
@@ -153,6 +185,8 @@ class Trainer:
         )
 
     def _save(self, step: int) -> None:
+        if rank() > 0:
+            return
         state = {
             "step": step,
             "method": self.method.state_dict(),
@@ -166,16 +200,23 @@ class Trainer:
     def _resume(self) -> int:
         """Load the run's checkpoint; the number of steps that it has behind it, 0 without one."""
         state = load_checkpoint(self.run / "checkpoint.pt")
+        step = 0 if state is None else int(state["step"])
+        if len({*gather(torch.tensor([step], device=self.fabric.device)).tolist()}) > 1:
+            raise UserError(
+                f"{self.run}: not all nodes see the same checkpoint; {self.paths.runs} must be shared by all."
+            )
+        if rank() == 0:
+            print(
+                f"run {self.run.name}: {f'going on after step {step}' if state else 'training from the start'}",
+                flush=True,
+            )
         if state is None:
-            print(f"run {self.run.name}: training from the start", flush=True)
             return 0
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.history.load_state_dict(state["history"])
         self.best = state["best"]
-        step = int(state["step"])
-        print(f"run {self.run.name}: going on after step {step}", flush=True)
         # DVC deletes a stage's outputs before it starts the stage again.
         if self.history.rows:
             self._write_live()
@@ -183,6 +224,8 @@ class Trainer:
 
     def _publish(self) -> None:
         """Put the final and the best segmenter where the next stages look for them."""
+        if rank() > 0:
+            return
         save_segmenter(self.paths.final, self.method.segmenter, self._facts(self.params.train.steps))
         best = self.run / "best.pt"
         with atomic_path(self.paths.best) as temporary:

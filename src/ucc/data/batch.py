@@ -25,6 +25,18 @@ class _Tensors:
         pixels = [f.name for f in fields(self) if f.name != "slots"]
         return replace(self, **{name: getattr(self, name).pin_memory() for name in pixels})
 
+    def split(self, parts: int) -> list[Self]:
+        """As many batches of equal size, in the order of the slots."""
+        size = len(self.slots) // parts
+        return [
+            replace(self, **{f.name: self._rows(f.name, slice(start, start + size)) for f in fields(self)})
+            for start in range(0, len(self.slots), size)
+        ]
+
+    def _rows(self, name: str, rows: slice) -> Tensor:
+        tensor: Tensor = getattr(self, name)
+        return tensor[:, rows] if name.startswith("strong") else tensor[rows]
+
 
 @dataclass
 class LabeledBatch(_Tensors):
@@ -68,6 +80,11 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The batch with its pixels on `device`."""
         return Batch(self.labeled.to(device), self.unlabeled.to(device) if self.unlabeled else None)
+
+    def split(self, parts: int) -> list["Batch"]:
+        """As many batches of equal size, one after the other."""
+        unlabeled = self.unlabeled.split(parts) if self.unlabeled else [None] * parts
+        return [Batch(*part) for part in zip(self.labeled.split(parts), unlabeled, strict=True)]
 
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it serves a GPU."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ucc.config import Params
+from ucc.config import Params, TrainParams
 from ucc.data.augment import Geometry, Pixels, StrongView
 from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
 from ucc.data.images import read_image
@@ -23,6 +23,9 @@ from ucc.seeding import generator
 
 class StepBatches(Dataset[Batch]):
     """Indexed by the training step; `rank` of `world` processes gets its equal share of the global batch.
+
+    With `train.accumulation` parts of the global batch, it gets its share of the first part, then of the second, so
+    that a part holds the same images whatever the number of processes.
 
     `strong_views` is how many views the training method looks at beside the one for pseudo labels; no more are made.
     """
@@ -49,8 +52,8 @@ class StepBatches(Dataset[Batch]):
                 f"method.name = {params.method.name} needs unlabelled images and the manifest holds none; choose a "
                 "smaller partition.ratio, add images without masks, or set method.name: supervised."
             )
-        self.labeled_slots = _share(params.train.batch_labeled, rank, world, "train.batch_labeled")
-        self.unlabeled_slots = _share(params.train.batch_unlabeled, rank, world, "train.batch_unlabeled")
+        self.labeled_slots = _share(params.train, "batch_labeled", rank, world)
+        self.unlabeled_slots = _share(params.train, "batch_unlabeled", rank, world)
         self.strong_view = StrongView(
             (params.views.strong_operations[0], params.views.strong_operations[1]),
             params.views.strong_strength,
@@ -152,12 +155,15 @@ def _order(seed: int, stream: str, epoch: int, count: int) -> NDArray[np.int64]:
     return generator(seed, "order", stream, epoch).permutation(count)
 
 
-def _share(batch: int, rank: int, world: int, key: str) -> list[int]:
-    if batch % world:
+def _share(params: TrainParams, key: str, rank: int, world: int) -> list[int]:
+    batch, parts = int(getattr(params, key)), params.accumulation
+    if batch % (world * parts):
+        times = f" times train.accumulation, {world} x {parts}" if parts > 1 else f", {world}"
         raise UserError(
-            f"{key} = {batch} is the batch over all devices and must be a multiple of their number, {world}."
+            f"train.{key} = {batch} is the batch over all devices and must be a multiple of their number{times}."
         )
-    return list(range(rank * batch // world, (rank + 1) * batch // world))
+    size = batch // (world * parts)
+    return [(part * world + rank) * size + index for part in range(parts) for index in range(size)]
 
 
 def _channels_first(images: Sequence[Pixels]) -> Tensor:

@@ -19,9 +19,14 @@ _METHODS: dict[str, type[Method]] = {
 }
 
 
+def method_class(params: Params) -> type[Method]:
+    """The class of the method named by `method.name`."""
+    return _METHODS[params.method.name]
+
+
 def build_method(params: Params, num_classes: int) -> Method:
     """The method named by `method.name`, with a freshly initialised segmenter."""
-    return _METHODS[params.method.name].build(params, num_classes)
+    return method_class(params).build(params, num_classes)
 
 
-__all__ = ["Method", "StepLosses", "build_method"]
+__all__ = ["Method", "StepLosses", "build_method", "method_class"]

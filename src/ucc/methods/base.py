@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ucc.config import OhemParams, Params
 from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+from ucc.distributed import world
 from ucc.losses import mean_cross_entropy, ohem_cross_entropy, scaled_min_kept
 from ucc.models import Segmenter
 
@@ -38,6 +39,8 @@ class Method(nn.Module, ABC):
     uses_unlabeled: ClassVar[bool]
     # How many views it looks at beside the weak one, at most.
     strong_views: ClassVar[int] = 0
+    # Whether some of what it trains has no part in the steps of the supervised warm-up.
+    idle_in_warmup: ClassVar[bool] = False
     segmenter: Segmenter
 
     @classmethod
@@ -51,7 +54,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> StepLosses:
-        """Losses of one step on this process's share of the global batch."""
+        """Losses on this process's share of the global batch of a step, or of a part of it (`train.accumulation`)."""
 
 
 class SemiSupervised(Method):
@@ -95,11 +98,11 @@ class SemiSupervised(Method):
 def labeled_loss(logits: list[Tensor], target: Tensor, ohem: OhemParams) -> Tensor:
     """Eq. 1: cross-entropy on labelled images, summed over the heads, with OHEM if switched on (decision P).
 
-    Logits are (B, C, H, W) per head, the target is (B, H, W).
+    Logits are (B, C, H, W) per head, the target is (B, H, W), of equal size in all processes.
     """
     if ohem.enabled:
         images, height, width = target.shape
-        kept = scaled_min_kept(ohem.min_kept, images, height, width)
+        kept = scaled_min_kept(ohem.min_kept, images * world(), height, width)
         losses = [ohem_cross_entropy(head, target, ohem.threshold, kept) for head in logits]
     else:
         losses = [mean_cross_entropy(head, target) for head in logits]

@@ -1,6 +1,6 @@
 """CCT: cross-consistency training (Ouali, Hudelot, Tami, CVPR 2020)."""
 
-from typing import Self, cast
+from typing import ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class CCT(SemiSupervised):
     Every auxiliary decoder is a head like the main one and has one perturbation of `method.cct.perturbations`. The
     encoder's deep features are perturbed; those at stride 4 pass as they are. Only the main decoder is kept.
     """
+
+    idle_in_warmup: ClassVar[bool] = True
 
     def __init__(self, segmenter: Segmenter, auxiliary: nn.ModuleList, params: Params) -> None:
         super().__init__(segmenter, params)

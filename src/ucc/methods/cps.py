@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ucc.config import Params
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
+from ucc.distributed import share
 from ucc.losses import IGNORE, mean_cross_entropy
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
 from ucc.methods.passes import student_logits, teacher_probabilities
@@ -35,5 +36,5 @@ class CPS(SemiSupervised):
         )
         loss_sup = labeled_loss(labeled_logits, labeled.masks, self.params.ohem)
         loss_unsup = mean_cross_entropy(logits[0], labels[1]) + mean_cross_entropy(logits[1], labels[0])
-        agreement = ((labels[0] == labels[1]) & valid).sum() / valid.sum().clamp(min=1)
+        agreement = share(labels[0] == labels[1], valid)
         return Terms(loss_sup, loss_unsup, {"agreement": agreement})

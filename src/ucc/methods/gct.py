@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ucc.config import Params
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
+from ucc.distributed import denominator, share
 from ucc.flaws import FlawDetector, flaw_target
 from ucc.losses import mean_squared_distance
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
@@ -53,15 +54,16 @@ class GCT(SemiSupervised):
         # Beyond the threshold a prediction counts as wrong altogether; of two wrong ones none teaches.
         handled = [torch.where(flaw > threshold, 1.0, flaw.detach()) for flaw in flaws]
         both_wrong = (handled[0] == 1) & (handled[1] == 1) & valid
+        pixels = denominator(valid.sum())
         consistency, correction = [], []
         for own, peer in ((0, 1), (1, 0)):
             learns = (handled[own] > handled[peer]) & valid
             distance = mean_squared_distance(probabilities[own], probabilities[peer], learns)
-            consistency.append(distance * learns.sum() / valid.sum().clamp(min=1))
-            correction.append((flaws[own].square() * both_wrong).sum() / valid.sum().clamp(min=1))
+            consistency.append(distance * denominator(learns.sum()) / pixels)
+            correction.append((flaws[own].square() * both_wrong).sum() / pixels)
         loss_unsup = sum_of(consistency) + self.params.gct.correction_weight * sum_of(correction)
         labels = [p.argmax(dim=1) for p in probabilities]
-        agreement = ((labels[0] == labels[1]) & valid).sum() / valid.sum().clamp(min=1)
+        agreement = share(labels[0] == labels[1], valid)
         return Terms(loss_sup, loss_unsup, {"agreement": agreement, "both_wrong": both_wrong.float().mean()})
 
     def _labeled_loss(self, logits: list[Tensor], labeled: LabeledBatch) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ucc.config import Params
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
+from ucc.distributed import share
 from ucc.losses import mean_squared_distance
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
 from ucc.methods.passes import student_logits, teacher_probabilities
@@ -27,6 +28,7 @@ class MeanTeacher(SemiSupervised):
     def __init__(self, segmenter: Segmenter, params: Params) -> None:
         super().__init__(segmenter.requires_grad_(False), params)
         self.student = deepcopy(segmenter).requires_grad_(True)
+        self._updated_at = -1
 
     @classmethod
     def build(cls, params: Params, num_classes: int) -> Self:
@@ -48,15 +50,19 @@ class MeanTeacher(SemiSupervised):
         loss_sup = labeled_loss(labeled_logits, labeled.masks, self.params.ohem)
         valid = unlabeled.weak_valid & unlabeled.strong_valid[0]
         probabilities = functional.softmax(logits, dim=1)
-        agreement = ((probabilities.argmax(1) == target.argmax(1)) & valid).sum() / valid.sum().clamp(min=1)
+        agreement = share(probabilities.argmax(1) == target.argmax(1), valid)
         return Terms(loss_sup, mean_squared_distance(probabilities, target, valid), {"agreement": agreement})
 
     @torch.no_grad()
     def _update_teacher(self, step: int) -> None:
         """theta' = alpha theta' + (1 - alpha) theta, with the true average while that is the faster one.
 
-        BatchNorm's running statistics are averaged alike; its counters of batches are copied.
+        BatchNorm's running statistics are averaged alike; its counters of batches are copied. However many parts
+        the batch of a step has, the first of them updates the teacher.
         """
+        if step == self._updated_at:
+            return
+        self._updated_at = step
         alpha = min(1 - 1 / (step + 1), self.params.mean_teacher.ema_decay)
         student = self.student.state_dict()
         for name, value in self.segmenter.state_dict().items():

@@ -14,6 +14,7 @@ from torch.nn import functional
 from ucc.config import Params
 from ucc.copy_paste import ClassConfidence, Paste, PasteDraws, class_presence, draw_paste
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
+from ucc.distributed import gather, rank, share
 from ucc.losses import pixel_cross_entropy, weighted_mean
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
 from ucc.methods.passes import student_logits, teacher_probabilities
@@ -26,6 +27,13 @@ class Teaching(NamedTuple):
 
     labels: Tensor
     weights: Tensor
+
+
+class Donors(NamedTuple):
+    """What is pasted from: the labelled images (A, 3, H, W) of all processes, by slot, and their masks (A, H, W)."""
+
+    images: Tensor
+    masks: Tensor
 
 
 class UCC(SemiSupervised):
@@ -50,17 +58,19 @@ class UCC(SemiSupervised):
 
     def labeled_step(self, labeled: LabeledBatch, step: int) -> Tensor:
         """Eq. 1 on labelled images, some of them pasted into."""
-        labeled = self._paste_labeled(labeled, self._category_probabilities(labeled.masks), step)
+        donors = _all_donors(labeled)
+        labeled = self._paste_labeled(labeled, donors, self._category_probabilities(donors.masks), step)
         return self._supervised_loss(self.segmenter(labeled.images), labeled.masks)
 
     def full_step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch, step: int) -> Terms:
         """Pseudo labels without gradient, then labelled and strong images with gradient."""
-        categories = self._category_probabilities(labeled.masks)
-        pasted = self._paste_labeled(labeled, categories, step)
+        donors = _all_donors(labeled)
+        categories = self._category_probabilities(donors.masks)
+        pasted = self._paste_labeled(labeled, donors, categories, step)
         taught = self._pseudo_labels(unlabeled)
-        agreement = _agreement(taught, unlabeled.weak_valid)
+        agreement = share(taught[0].labels == taught[1].labels, unlabeled.weak_valid)
         if self.params.copy_paste.mode in ("cscp", "dcscp"):
-            unlabeled, taught = self._paste_unlabeled(labeled, unlabeled, taught, categories, step)
+            unlabeled, taught = self._paste_unlabeled(donors, unlabeled, taught, categories, step)
         labeled_logits, strong_logits = student_logits(
             self.segmenter, pasted.images, unlabeled.strong, self.params.unlabeled_batchnorm
         )
@@ -100,18 +110,24 @@ class UCC(SemiSupervised):
             return self.confidence.category_probabilities(masks)
         return class_presence(masks, self.segmenter.num_classes).float()
 
-    def _paste_labeled(self, labeled: LabeledBatch, categories: Tensor, step: int) -> LabeledBatch:
-        if self.params.copy_paste.mode == "none" or len(labeled.images) < 2:
+    def _paste_labeled(self, labeled: LabeledBatch, donors: Donors, categories: Tensor, step: int) -> LabeledBatch:
+        if self.params.copy_paste.mode == "none" or len(donors.images) < 2:
             return labeled
         draws = PasteDraws.of((self.schedule.seed, "paste labeled", step), labeled.slots.tolist())
         paste = draw_paste(
-            labeled.images, labeled.masks, categories, draws, self.params.copy_paste.probability, within=True
+            donors.images,
+            donors.masks,
+            categories,
+            draws,
+            self.params.copy_paste.probability,
+            within=True,
+            first=rank() * len(labeled.images),
         )
         return replace(labeled, images=paste.into_images(labeled.images), masks=paste.into_labels(labeled.masks))
 
     def _paste_unlabeled(
         self,
-        labeled: LabeledBatch,
+        donors: Donors,
         unlabeled: UnlabeledBatch,
         taught: list[Teaching],
         categories: Tensor,
@@ -120,16 +136,16 @@ class UCC(SemiSupervised):
         """Decision K: into the strong views and the pseudo labels, with full weight for both heads."""
         draws = PasteDraws.of((self.schedule.seed, "paste unlabeled", step), unlabeled.slots.tolist())
         paste: Paste = draw_paste(
-            labeled.images, labeled.masks, categories, draws, self.params.copy_paste.probability, within=False
+            donors.images, donors.masks, categories, draws, self.params.copy_paste.probability, within=False
         )
         strong = torch.stack([paste.into_images(view) for view in unlabeled.strong])
         pasted = [Teaching(paste.into_labels(t.labels), torch.where(paste.mask, 1.0, t.weights)) for t in taught]
         return replace(unlabeled, strong=strong, strong_valid=unlabeled.strong_valid | paste.mask), pasted
 
 
-def _agreement(taught: list[Teaching], valid: Tensor) -> Tensor:
-    """Share of the valid pixels of the weak view on which the heads agree."""
-    return ((taught[0].labels == taught[1].labels) & valid).sum() / valid.sum().clamp(min=1)
+def _all_donors(labeled: LabeledBatch) -> Donors:
+    # As bytes, the masks are an eighth of what int64 would move.
+    return Donors(gather(labeled.images), gather(labeled.masks.to(torch.uint8)).long())
 
 
 def _shares_used(taught: list[Teaching], valid: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,70 @@
+"""On which devices a training runs: Lightning Fabric, set up from `train`'s keys, and its processes joined."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NoReturn, cast
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from ucc.config import TrainParams
+from ucc.errors import UserError
+
+# How long an exchange may wait for a process that hangs; one that dies is noticed at once. The first process hashes
+# all data while the others wait.
+PATIENCE = timedelta(minutes=30)
+
+
+@contextmanager
+def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabric]:
+    """Fabric on `train.devices` of `train.nodes`, the processes joined.
+
+    Processes that exist already, such as torchrun's, are found; else Fabric starts them, and they end with this one.
+
+    Args:
+        idle_parameters: whether there are steps in which some trained parameters have no part.
+
+    Raises:
+        UserError: if there are other processes or fewer devices than the keys say.
+    """
+    processes = params.devices * params.nodes
+    if torch.distributed.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) != processes:
+        _refuse(
+            f"torchrun started {os.environ['WORLD_SIZE']} processes, and train.devices x train.nodes = "
+            f"{params.devices} x {params.nodes} = {processes}: set both to what torchrun is told."
+        )
+    # The gradients of a step are all the processes exchange: BatchNorm's buffers are equal everywhere as they are.
+    ddp = DDPStrategy(timeout=PATIENCE, find_unused_parameters=idle_parameters, broadcast_buffers=False)
+    try:
+        fabric = Fabric(
+            accelerator=params.accelerator,
+            devices=params.devices,
+            num_nodes=params.nodes,
+            strategy=ddp if processes > 1 else "auto",
+            precision=cast(Any, params.precision),  # Fabric's type is a closed list of literals
+        )
+    except MisconfigurationException as error:
+        _refuse(f"train.devices = {params.devices}, train.accelerator = {params.accelerator}: {str(error).strip()}")
+    try:
+        if processes > 1:
+            fabric.launch()
+        yield fabric
+    except BaseException:
+        # Fabric ends the training when a process that it started dies, but not these with the first one.
+        launcher = fabric.strategy.launcher
+        for child in launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else ():
+            child.kill()
+        raise
+
+
+def _refuse(message: str) -> NoReturn:
+    """Say it once: before the processes are joined, all of them find the same."""
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(1)
+    raise UserError(message)

@@ -1,0 +1,54 @@
+"""Starting a stage once for each device of this machine, as torchrun does."""
+
+import os
+import sys
+import uuid
+
+from ucc.config import TrainParams
+from ucc.errors import UserError
+
+
+def must_start_processes(params: TrainParams) -> bool:
+    """Whether this is the one process that a user or DVC started, of a training on several devices."""
+    several = params.devices * params.nodes > 1 and params.launcher == "torchrun"
+    return several and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
+def start_processes(params: TrainParams) -> None:
+    """Run this very command in `train.devices` processes, anew after a failure, up to `train.max_restarts` times.
+
+    Raises:
+        UserError: if the processes ended with an error, which they have printed, or there are several nodes.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if params.nodes > 1:
+        raise UserError(
+            f"train.nodes = {params.nodes}: start the stage on each node under torchrun, as docker/slurm.sh does."
+        )
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=params.devices,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="127.0.0.1",  # a container without network cannot look up its own name
+        max_restarts=params.max_restarts,
+    )
+    try:
+        elastic_launch(config, entrypoint=sys.executable)("-u", *sys.argv)
+    except ChildFailedError as error:
+        how = ", ".join(f"process {rank}: {_ending(failure.exitcode)}" for rank, failure in error.failures.items())
+        raise UserError(
+            f"Training on {params.devices} devices has ended with an error ({how}), which stands above if there was "
+            "time to print it. The next start goes on from the last checkpoint."
+        ) from None
+    except SignalException as stopped:
+        sys.exit(128 + stopped.sigval)
+
+
+def _ending(exitcode: int) -> str:
+    return f"signal {-exitcode}" if exitcode < 0 else f"status {exitcode}"
