@@ -5,8 +5,10 @@ The file (see `ucc.segmenter` for its reader):
     input   image         uint8 (B, H, W, 3), RGB as image libraries give it; batch, height and width are free
     output  classes       uint8 (B, H, W), index of the most probable class
     output  uncertainty   float32 (B, H, W), 1 - max_c p_c, from 0 (certain) to 1 - 1/C (all classes alike)
+    output  logits        float32 (B, C, ceil(H / 4), ceil(W / 4)), before the upsampling that the others come from
 
-Normalisation, softmax and argmax are in the graph. It holds head 1 alone, the model at test time.
+Normalisation, softmax and argmax are in the graph. It holds head 1 alone, the model at test time. The logits are
+what tiles of a large image are blended by (`ucc.tiling`); nothing is computed for them that the rest does not need.
 """
 
 import json
@@ -31,8 +33,9 @@ from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.inference import uncertainty
 from ucc.models import Segmenter
+from ucc.models.segmenter import upsample
 from ucc.models.store import SegmenterFacts
-from ucc.segmenter import FORMAT, FORMAT_KEY, INPUT, OUTPUTS
+from ucc.segmenter import FORMAT, FORMAT_KEY, INPUT, LOGITS, OUTPUTS
 from ucc.segmenter import Segmenter as ExportedSegmenter
 
 UNCERTAINTY = "1 - max_c softmax(logits)_c of head 1: 0 is certain, 1 - 1/C is all classes alike"
@@ -43,18 +46,17 @@ EXAMPLE_SHAPE = (2, 65, 97, 3)
 
 
 class ExportedGraph(nn.Module):
-    """Head 1 of a segmenter between uint8 images (B, H, W, 3) and class map and uncertainty (B, H, W)."""
+    """Head 1 of a segmenter between uint8 images (B, H, W, 3) and what the exported file gives for them."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Images to classes, uint8, and uncertainty, float32."""
-        pixels = image.permute(0, 3, 1, 2)
-        logits = self.segmenter.decode(0, self.segmenter.encode(pixels), (image.shape[1], image.shape[2]))
-        probabilities = logits.softmax(dim=1)
-        return probabilities.argmax(dim=1).to(torch.uint8), uncertainty(probabilities)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images to classes, uint8 (B, H, W), uncertainty, float32 (B, H, W), and logits at stride 4, float32."""
+        logits = self.segmenter.heads[0](self.segmenter.encode(image.permute(0, 3, 1, 2))).float()
+        probabilities = upsample(logits, (image.shape[1], image.shape[2])).softmax(dim=1)
+        return probabilities.argmax(dim=1).to(torch.uint8), uncertainty(probabilities), logits
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def export_segmenter(
         dynamo=True,
         opset_version=opset,
         input_names=[INPUT],
-        output_names=list(OUTPUTS),
+        output_names=[*OUTPUTS, LOGITS],
         dynamic_shapes={"image": {0: "batch", 1: "height", 2: "width"}},
         verbose=False,
     )
@@ -150,12 +152,12 @@ def measure_parity(
     Each of `images`, RGB uint8 (H, W, 3), is tried at its own size and resized to each of `sizes`
     (height, width); at each of these there is a batch of two as well.
     """
-    graph, exported = ExportedGraph(segmenter).eval(), ExportedSegmenter(path)
+    graph, exported = ExportedGraph(segmenter).eval(), ExportedSegmenter(path, tile=0)
     differing: dict[tuple[int, int, int], list[float]] = {}
     errors: dict[tuple[int, int, int], list[float]] = {}
     for batch in _batches(images, sizes):
         with torch.inference_mode():
-            classes, expected = graph(torch.from_numpy(batch))
+            classes, expected, _ = graph(torch.from_numpy(batch))
         found = exported.segment_batch(batch)
         shape = (batch.shape[0], batch.shape[1], batch.shape[2])
         differing.setdefault(shape, []).append(float(np.mean(found.classes != classes.numpy())))
