@@ -49,17 +49,17 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def write_png(
-    stream: BinaryIO, height: int, width: int, draw: Callable[[slice], Pixels], colors: Colors | None = None
+    stream: BinaryIO, size: tuple[int, int], draw: Callable[[slice], Pixels], colors: Colors | None = None
 ) -> None:
     """Write a PNG (W3C specification, third edition, section 11) whose pixels `draw` gives by rows.
 
     Args:
         stream: where to.
-        height: H
-        width: W
+        size: H and W.
         draw: maps a slice of rows to RGB (h, W, 3), grey or, with `colors`, indices (h, W), uint8.
         colors: the palette, at most 256 RGB colours.
     """
+    height, width = size
     step = max(1, STRIP_PIXELS // width)
     compressor = zlib.compressobj(COMPRESSION)
     for top in range(0, height, step):
@@ -95,5 +95,5 @@ def _write_chunk(stream: BinaryIO, kind: bytes, content: bytes) -> None:
 
 def _encode(pixels: Pixels, colors: Colors | None = None) -> bytes:
     stream = BytesIO()
-    write_png(stream, *pixels.shape[:2], lambda rows: pixels[rows], colors)
+    write_png(stream, (pixels.shape[0], pixels.shape[1]), lambda rows: pixels[rows], colors)
     return stream.getvalue()

@@ -74,7 +74,8 @@ def _images_of(text: str, out: Path) -> Iterator[Input]:
         yield Input(path, Path(path.name))
     else:
         base = _fixed_part(path)
-        matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
+        # Path.glob takes no absolute pattern.
+        matches = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207
         yield from (Input(file, file.relative_to(base)) for file in matches if _is_image(file, out))
 
 

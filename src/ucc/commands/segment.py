@@ -71,8 +71,9 @@ def write_pictures(
         "uncertainty": lambda rows: draw_uncertainty(result.uncertainty[rows], len(segmenter.classes)),
     }
     for path, kind in zip(paths, kinds, strict=True):
+        palette = segmenter.colors if kind == "classes" else None
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            write_png(stream, *image.shape[:2], draw[kind], segmenter.colors if kind == "classes" else None)
+            write_png(stream, (image.shape[0], image.shape[1]), draw[kind], palette)
 
 
 def _batches(
