@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import ucc
@@ -37,6 +38,7 @@ from ucc.models.segmenter import upsample
 from ucc.models.store import SegmenterFacts
 from ucc.segmenter import FORMAT, FORMAT_KEY, INPUT, LOGITS, OUTPUTS
 from ucc.segmenter import Segmenter as ExportedSegmenter
+from ucc.tiling import ALIGNMENT, segment_tiles
 
 UNCERTAINTY = "1 - max_c softmax(logits)_c of head 1: 0 is certain, 1 - 1/C is all classes alike"
 # What determines the result; changes elsewhere, such as the outputs of earlier stages, do not make it dirty.
@@ -61,7 +63,7 @@ class ExportedGraph(nn.Module):
 
 @dataclass(frozen=True)
 class ParityCase:
-    """How far ONNX and torch differ on all batches of one shape.
+    """How far ONNX and torch differ on all batches of one shape, by the file's class map or by its logits.
 
     `disagreement` is the share of pixels whose class differs, `max_uncertainty_error` the largest absolute
     difference of the uncertainty.
@@ -150,7 +152,8 @@ def measure_parity(
     """Compare the file at `path` with `segmenter`, which is put into evaluation mode.
 
     Each of `images`, RGB uint8 (H, W, 3), is tried at its own size and resized to each of `sizes`
-    (height, width); at each of these there is a batch of two as well.
+    (height, width); at each of these there is a batch of two as well. The file's logits count too: class map and
+    uncertainty that one tile over the whole image gives are compared like the file's own.
     """
     graph, exported = ExportedGraph(segmenter).eval(), ExportedSegmenter(path, tile=0)
     differing: dict[tuple[int, int, int], list[float]] = {}
@@ -158,10 +161,10 @@ def measure_parity(
     for batch in _batches(images, sizes):
         with torch.inference_mode():
             classes, expected, _ = graph(torch.from_numpy(batch))
-        found = exported.segment_batch(batch)
         shape = (batch.shape[0], batch.shape[1], batch.shape[2])
-        differing.setdefault(shape, []).append(float(np.mean(found.classes != classes.numpy())))
-        errors.setdefault(shape, []).append(float(np.abs(found.uncertainty - expected.numpy()).max()))
+        for found_classes, found_uncertainty in (exported.segment_batch(batch), _segment_by_logits(exported, batch)):
+            differing.setdefault(shape, []).append(float(np.mean(found_classes != classes.numpy())))
+            errors.setdefault(shape, []).append(float(np.abs(found_uncertainty - expected.numpy()).max()))
     # np.max, because the built-in max loses a NaN.
     return [ParityCase(*shape, float(np.mean(differing[shape])), float(np.max(errors[shape]))) for shape in errors]
 
@@ -269,6 +272,12 @@ def _strip(model: onnx.ModelProto) -> None:
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
     graph.ClearField("value_info")
+
+
+def _segment_by_logits(exported: ExportedSegmenter, batch: Image) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    side = max(batch.shape[1:3])
+    parts = [segment_tiles(image, exported.logits, side, overlap=ALIGNMENT) for image in batch]
+    return np.stack([classes for classes, _ in parts]), np.stack([unsure for _, unsure in parts])
 
 
 def _batches(images: Sequence[Image], sizes: Sequence[tuple[int, int]]) -> Iterator[Image]:
