@@ -1,8 +1,12 @@
 """Images of any size in bounded memory: tiles that overlap, their scores blended before a class is chosen.
 
 A network is run on tiles for its class scores at stride 4 alone. Where tiles overlap, each counts the less the nearer
-its own border is, because a network sees nothing beyond that border. Blended scores are upsampled, argmaxed and dropped
-strip by strip: beside the image and what is returned, only one row of tiles is held.
+its own border is, because a network sees nothing beyond that border, and not at all in the outer quarter of the overlap.
+So scores that depend on pixels at most overlap / 4 away come out exactly as those of the whole image. Scores that depend
+on more, as by global pooling, are those of a window of the tile's size; between windows they change gradually.
+
+Blended scores are upsampled, argmaxed and dropped strip by strip: beside the image and what is returned, only one row
+of tiles is held.
 """
 
 from collections.abc import Callable, Iterator
@@ -80,18 +84,23 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
     ramps = []
     for index, (start, stop) in enumerate(zip(starts, stops, strict=True)):
         size = -(-(stop - start) // STRIDE)
-        place = np.arange(size) + 0.5
+        distance = (np.arange(size) + 0.5) * STRIDE / overlap
         ramp = np.ones(size)
         if index > 0:
-            ramp = np.minimum(ramp, place * STRIDE / overlap)
+            ramp = np.minimum(ramp, _taper(distance))
         if index < count - 1:
-            ramp = np.minimum(ramp, (size - place) * STRIDE / overlap)
+            ramp = np.minimum(ramp, _taper(distance)[::-1])
         ramps.append(ramp)
         total[start // STRIDE :][:size] += ramp
     return [
         Span(start, stop, (ramp / total[start // STRIDE :][: len(ramp)]).astype(np.float32))
         for start, stop, ramp in zip(starts, stops, ramps, strict=True)
     ]
+
+
+def _taper(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weight by the distance from a tile's border in overlaps: 0 in the first quarter, 1 from the last on."""
+    return np.clip(2 * distance - 0.5, 0, 1)
 
 
 def blended_rows(image: Pixels, network: Network, tile: int, overlap: int) -> Iterator[Scores]:
