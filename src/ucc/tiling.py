@@ -1,8 +1,8 @@
 """Images of any size in bounded memory: tiles that overlap, their scores blended before a class is chosen.
 
 A network is run on tiles for its class scores at stride 4 alone. Where tiles overlap, each counts the less the nearer
-its own border is, because a network sees nothing beyond that border, and not at all in the outer quarter of the overlap.
-So scores that depend on pixels at most overlap / 4 away come out exactly as those of the whole image. Scores that depend
+its own border is, because a network sees nothing beyond it, and not at all in the outer quarter of the overlap. So
+scores that depend on pixels at most overlap / 4 away come out exactly as those of the whole image. Scores that depend
 on more, as by global pooling, are those of a window of the tile's size; between windows they change gradually.
 
 Blended scores are upsampled, argmaxed and dropped strip by strip: beside the image and what is returned, only one row
