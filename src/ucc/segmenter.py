@@ -42,7 +42,7 @@ class Segmenter:
         threads: what onnxruntime works with; 0 leaves the choice to it.
         tile: images with a longer side are segmented in tiles of this many pixels, so that memory stays bounded;
             0 takes every image whole.
-        overlap: pixels that neighbouring tiles share at least.
+        overlap: pixels that neighbouring tiles share at least; `ucc.tiling` says what tiles change and what not.
 
     Raises:
         UserError: if the file is missing, no ONNX model, or not one that this version can use, or if `tile` and

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -235,7 +234,7 @@ def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: P
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in errors
-    assert not [name for name in os.listdir(out) if name.startswith(".")]
+    assert not list(out.glob(".*"))
 
 
 @pytest.mark.slow
