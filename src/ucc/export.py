@@ -275,7 +275,7 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 def _segment_by_logits(exported: ExportedSegmenter, batch: Image) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    side = max(batch.shape[1:3])
+    side = max(batch.shape[1:3]) + ALIGNMENT  # one tile, however small the image
     parts = [segment_tiles(image, exported.logits, side, overlap=ALIGNMENT) for image in batch]
     return np.stack([classes for classes, _ in parts]), np.stack([unsure for _, unsure in parts])
 

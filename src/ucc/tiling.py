@@ -76,7 +76,7 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
     They overlap by `overlap` pixels or more, and the last may be shorter than `tile` by less than 32.
     """
     step = tile - overlap
-    count = 1 + max(0, -(-(length - tile) // step))
+    count = 1 if length <= tile else 1 + -(-(length - tile) // step)
     starts = [-(-(length - tile) * index // (max(count - 1, 1) * ALIGNMENT)) * ALIGNMENT for index in range(count)]
     starts[0] = 0
     stops = [min(start + tile, length) for start in starts]
