@@ -28,7 +28,7 @@ repro: setup ## run every stage that is not up to date, then say where the resul
 	@echo
 	@echo "metrics    metrics/evaluation.json, metrics/per_class.csv, metrics/history.csv"
 	@echo "pictures   reports/panels, reports/validation.html; curves: .venv/bin/dvc plots show"
-	@echo "segmenter  models/segmenter.onnx (.venv/bin/python -m ucc.segmenter models/segmenter.onnx IMAGE ...)"
+	@echo "segmenter  models/segmenter.onnx (.venv/bin/ucc segment IMAGE_OR_FOLDER ... OUT)"
 
 test: setup ## run the tests
 	@$(ACTIVATE) pytest

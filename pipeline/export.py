@@ -25,7 +25,7 @@ def main(params: Params) -> None:
         print(f"largest error of the uncertainty {case.max_uncertainty_error:.1e}")
     print(f"parity: {paths.PARITY}")
     print(f"model:  {paths.SEGMENTER}")
-    print(f"try it: python -m ucc.segmenter {paths.SEGMENTER} IMAGE ...")
+    print(f"try it: ucc segment --model {paths.SEGMENTER} IMAGE_OR_FOLDER ... OUT")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from ucc.export import (
 from ucc.models import Segmenter, build_segmenter
 from ucc.models.store import SegmenterFacts
 from ucc.segmenter import Segmenter as ExportedSegmenter
+from ucc.tiling import segment_tiles
 
 CLASSES = ("road", "building", "sky", "car", "Fußgänger")
 COLORS = ((128, 64, 128), (70, 70, 70), (70, 130, 180), (0, 0, 142), (220, 20, 60))
@@ -166,7 +167,9 @@ def test_batch_height_and_width_are_free_and_types_as_documented(exported: Path)
     assert [described(value) for value in graph.output] == [
         ("classes", onnx.TensorProto.UINT8, free),
         ("uncertainty", onnx.TensorProto.FLOAT, free),
+        ("logits", onnx.TensorProto.FLOAT, described(graph.output[2])[2]),
     ]
+    assert described(graph.output[2])[2][:2] == ["batch", len(CLASSES)]
 
 
 def test_the_metadata_hold_everything_known_about_the_model(exported: Path) -> None:
@@ -178,7 +181,7 @@ def test_the_metadata_hold_everything_known_about_the_model(exported: Path) -> N
     assert json.loads(metadata["metrics"]) == METRICS
     assert json.loads(metadata["model"])["backbone"] == "resnet18"
     expected = {
-        "ucc_format": "1",
+        "ucc_format": "2",
         "ucc_version": ucc.__version__,
         "dataset": "streets",
         "ignore_index": "255",
@@ -237,6 +240,33 @@ def test_parity_is_measured_at_every_size_alone_and_in_a_batch_of_two(tiny: Segm
     assert [case.name for case in cases] == ["1x40x56", "1x48x64", "1x37x53", "2x37x53", "1x11x15", "2x11x15"]
     assert max(case.disagreement for case in cases) < 1e-3
     assert max(case.max_uncertainty_error for case in cases) < 1e-5
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_one_tile_over_the_whole_image_gives_what_the_whole_image_gives(
+    exported: Path, shape: tuple[int, int, int]
+) -> None:
+    segmenter = ExportedSegmenter(exported)
+    for image in random_images(*shape):
+        whole = segmenter.segment(image)
+        classes, uncertainty = segment_tiles(image, segmenter.logits, 128, 32)
+        assert np.mean(classes != whole.classes) < 1e-3
+        np.testing.assert_allclose(uncertainty, whole.uncertainty, rtol=0, atol=1e-5)
+
+
+def test_parity_sees_logits_that_are_not_those_of_the_class_map(
+    tiny: Segmenter, exported: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(exported)
+    (node,) = (node for node in model.graph.node if "logits" in node.output)
+    node.output[list(node.output).index("logits")] = "true_logits"
+    for other in model.graph.node:
+        other.input[:] = ["true_logits" if name == "logits" else name for name in other.input]
+    model.graph.node.append(onnx.helper.make_node("Neg", ["true_logits"], ["logits"]))
+    onnx.save(model, tmp_path / "wrong.onnx")
+    (case,) = measure_parity(tiny, tmp_path / "wrong.onnx", [random_images(1, 40, 56)[0]], [])
+    assert case.disagreement > 0.1
+    assert case.max_uncertainty_error > 0.01
 
 
 def test_parity_counts_the_pixels_whose_class_differs(exported: Path) -> None:

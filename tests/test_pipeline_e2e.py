@@ -180,8 +180,9 @@ def test_the_onnx_file_segments_a_picture_without_the_project(clone: Clone, tmp_
     picture = next((clone.root / paths.DATASET / "images/val").iterdir())
     model = clone.root / paths.SEGMENTER
     alone = Clone(tmp_path, {**clone.environment, "PYTHONPATH": str(clone.root / "src")})
-    alone.succeed("python", "-m", "ucc.segmenter", str(model), str(picture), "--out", "out")
-    written = sorted((tmp_path / "out").iterdir())
+    alone.succeed("python", "-m", "ucc", "segment", "--model", str(model), str(picture), "out")
+    assert (tmp_path / "out" / "shares.csv").is_file()
+    written = sorted((tmp_path / "out").glob("*.png"))
     assert len(written) == 3
     shapes = {cv2.imread(str(path)).shape[:2] for path in written}
     assert shapes == {(64, 128)}

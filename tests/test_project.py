@@ -211,9 +211,11 @@ FORBIDDEN = {
     "ucc.uncertainty": ("ucc.models", "ucc.methods", "ucc.training"),
     "ucc.metrics": ("ucc.models", "ucc.methods", "ucc.training"),
     "ucc.methods": ("ucc.training", "ucc.evaluation", "ucc.export"),
-    "ucc.segmenter": tuple(
+} | {
+    part: tuple(
         f"ucc.{name}" for name in ("data", "models", "methods", "losses", "metrics", "training", "config", "inference")
-    ),
+    )
+    for part in ("ucc.segmenter", "ucc.tiling", "ucc.images", "ucc.pictures", "ucc.cli", "ucc.commands.segment")
 }
 
 
@@ -232,6 +234,8 @@ def test_imports_point_one_way(part: str) -> None:
     ("module", "heavy"),
     [
         ("ucc", ("numpy", "torch", "cv2", "hydra", "pandas", "onnxruntime")),
+        ("ucc.commands.segment", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
+        ("ucc.cli", ("numpy", "cv2", "onnxruntime", "torch")),
         ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.config", ("torch", "albumentations", "great_expectations")),
         ("ucc.data.manifest", ("torch", "albumentations", "great_expectations")),

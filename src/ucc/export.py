@@ -5,8 +5,10 @@ The file (see `ucc.segmenter` for its reader):
     input   image         uint8 (B, H, W, 3), RGB as image libraries give it; batch, height and width are free
     output  classes       uint8 (B, H, W), index of the most probable class
     output  uncertainty   float32 (B, H, W), 1 - max_c p_c, from 0 (certain) to 1 - 1/C (all classes alike)
+    output  logits        float32 (B, C, ceil(H / 4), ceil(W / 4)), before the upsampling that the others come from
 
-Normalisation, softmax and argmax are in the graph. It holds head 1 alone, the model at test time.
+Normalisation, softmax and argmax are in the graph. It holds head 1 alone, the model at test time. The logits are
+what tiles of a large image are blended by (`ucc.tiling`); nothing is computed for them that the rest does not need.
 """
 
 import json
@@ -20,6 +22,7 @@ import cv2
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import ucc
@@ -31,9 +34,11 @@ from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.inference import uncertainty
 from ucc.models import Segmenter
+from ucc.models.segmenter import upsample
 from ucc.models.store import SegmenterFacts
-from ucc.segmenter import FORMAT, FORMAT_KEY, INPUT, OUTPUTS
+from ucc.segmenter import FORMAT, FORMAT_KEY, INPUT, LOGITS, OUTPUTS
 from ucc.segmenter import Segmenter as ExportedSegmenter
+from ucc.tiling import ALIGNMENT, segment_tiles
 
 UNCERTAINTY = "1 - max_c softmax(logits)_c of head 1: 0 is certain, 1 - 1/C is all classes alike"
 # What determines the result; changes elsewhere, such as the outputs of earlier stages, do not make it dirty.
@@ -43,23 +48,22 @@ EXAMPLE_SHAPE = (2, 65, 97, 3)
 
 
 class ExportedGraph(nn.Module):
-    """Head 1 of a segmenter between uint8 images (B, H, W, 3) and class map and uncertainty (B, H, W)."""
+    """Head 1 of a segmenter between uint8 images (B, H, W, 3) and what the exported file gives for them."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Images to classes, uint8, and uncertainty, float32."""
-        pixels = image.permute(0, 3, 1, 2)
-        logits = self.segmenter.decode(0, self.segmenter.encode(pixels), (image.shape[1], image.shape[2]))
-        probabilities = logits.softmax(dim=1)
-        return probabilities.argmax(dim=1).to(torch.uint8), uncertainty(probabilities)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images to classes, uint8 (B, H, W), uncertainty, float32 (B, H, W), and logits at stride 4, float32."""
+        logits = self.segmenter.heads[0](self.segmenter.encode(image.permute(0, 3, 1, 2))).float()
+        probabilities = upsample(logits, (image.shape[1], image.shape[2])).softmax(dim=1)
+        return probabilities.argmax(dim=1).to(torch.uint8), uncertainty(probabilities), logits
 
 
 @dataclass(frozen=True)
 class ParityCase:
-    """How far ONNX and torch differ on all batches of one shape.
+    """How far ONNX and torch differ on all batches of one shape, by the file's class map or by its logits.
 
     `disagreement` is the share of pixels whose class differs, `max_uncertainty_error` the largest absolute
     difference of the uncertainty.
@@ -101,7 +105,7 @@ def export_segmenter(
         dynamo=True,
         opset_version=opset,
         input_names=[INPUT],
-        output_names=list(OUTPUTS),
+        output_names=[*OUTPUTS, LOGITS],
         dynamic_shapes={"image": {0: "batch", 1: "height", 2: "width"}},
         verbose=False,
     )
@@ -148,18 +152,19 @@ def measure_parity(
     """Compare the file at `path` with `segmenter`, which is put into evaluation mode.
 
     Each of `images`, RGB uint8 (H, W, 3), is tried at its own size and resized to each of `sizes`
-    (height, width); at each of these there is a batch of two as well.
+    (height, width); at each of these there is a batch of two as well. The file's logits count too: class map and
+    uncertainty that one tile over the whole image gives are compared like the file's own.
     """
-    graph, exported = ExportedGraph(segmenter).eval(), ExportedSegmenter(path)
+    graph, exported = ExportedGraph(segmenter).eval(), ExportedSegmenter(path, tile=0)
     differing: dict[tuple[int, int, int], list[float]] = {}
     errors: dict[tuple[int, int, int], list[float]] = {}
     for batch in _batches(images, sizes):
         with torch.inference_mode():
-            classes, expected = graph(torch.from_numpy(batch))
-        found = exported.segment_batch(batch)
+            classes, expected, _ = graph(torch.from_numpy(batch))
         shape = (batch.shape[0], batch.shape[1], batch.shape[2])
-        differing.setdefault(shape, []).append(float(np.mean(found.classes != classes.numpy())))
-        errors.setdefault(shape, []).append(float(np.abs(found.uncertainty - expected.numpy()).max()))
+        for found_classes, found_uncertainty in (exported.segment_batch(batch), _segment_by_logits(exported, batch)):
+            differing.setdefault(shape, []).append(float(np.mean(found_classes != classes.numpy())))
+            errors.setdefault(shape, []).append(float(np.abs(found_uncertainty - expected.numpy()).max()))
     # np.max, because the built-in max loses a NaN.
     return [ParityCase(*shape, float(np.mean(differing[shape])), float(np.max(errors[shape]))) for shape in errors]
 
@@ -267,6 +272,12 @@ def _strip(model: onnx.ModelProto) -> None:
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
     graph.ClearField("value_info")
+
+
+def _segment_by_logits(exported: ExportedSegmenter, batch: Image) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    side = max(batch.shape[1:3]) + ALIGNMENT  # one tile, however small the image
+    parts = [segment_tiles(image, exported.logits, side, overlap=ALIGNMENT) for image in batch]
+    return np.stack([classes for classes, _ in parts]), np.stack([unsure for _, unsure in parts])
 
 
 def _batches(images: Sequence[Image], sizes: Sequence[tuple[int, int]]) -> Iterator[Image]:

@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from ucc.errors import UserError
 from ucc.files import atomic_path
+from ucc.images import MAX_PIXELS, read_header
 
 Image = NDArray[np.uint8]
 
-# Larger ones are refused before they are decoded: a file of a few kilobytes can ask for any amount of memory.
-# Pillow, which reads a user's own pictures, stops just above.
-MAX_PIXELS = 178_000_000
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -91,42 +89,20 @@ def _is_dangling(path: Path) -> bool:
 
 
 def _check_extent(path: Path, encoded: bytes) -> None:
-    """Refuse, before decoding, a picture that declares too many pixels and a JPEG whose end is missing.
+    """Refuse, before decoding, a picture that declares too many pixels or whose end is missing.
 
     Decoders fill what a JPEG lacks with grey, and not all of them say so.
 
     Raises:
         UserError: naming the fault.
     """
-    height, width, whole = 0, 0, True
-    if encoded.startswith(PNG_SIGNATURE):
-        width, height = int.from_bytes(encoded[16:20], "big"), int.from_bytes(encoded[20:24], "big")
-    elif encoded.startswith(b"\xff\xd8"):
-        height, width, whole = _jpeg_extent(encoded)
-    if height * width > MAX_PIXELS:
+    header = read_header(encoded)
+    if header is None:
+        return
+    if header.height * header.width > MAX_PIXELS:
         raise UserError(
-            f"{path}: declares {height}x{width} pixels, more than {MAX_PIXELS:,}; shrink, replace or remove it."
+            f"{path}: declares {header.height}x{header.width} pixels, more than {MAX_PIXELS:,}; "
+            "shrink, replace or remove it."
         )
-    if not whole:
+    if not header.whole:
         raise UserError(f"{path}: not an image that can be decoded, because its end is missing; replace or remove it.")
-
-
-def _jpeg_extent(encoded: bytes) -> tuple[int, int, bool]:
-    """Height and width that a JPEG declares, and whether the end marker follows its pixels.
-
-    It walks the segments (ITU-T T.81, annex B), because previews inside them have sizes and ends of their own, and
-    cameras append more after the end. Among the pixels the marker's bytes cannot occur.
-    """
-    height, width, place = 0, 0, 2
-    while place + 4 <= len(encoded) and encoded[place] == 0xFF:
-        marker, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(encoded[place + 5 : place + 7], "big")
-            width = int.from_bytes(encoded[place + 7 : place + 9], "big")
-        place += 2 + length
-        if marker == 0xDA:
-            return height, width, encoded.find(b"\xff\xd9", place) >= 0
-    return height, width, False

@@ -16,8 +16,9 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from ucc.data.images import MAX_PIXELS, Image, png_bit_depth
+from ucc.data.images import Image, png_bit_depth
 from ucc.errors import UserError
+from ucc.images import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 5 to 8 swap the sides

@@ -1,0 +1,42 @@
+"""The command `ucc`: each subcommand is a module of `ucc.commands`, imported when it is asked for."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import ucc
+from ucc.errors import UserError
+
+# Name -> what it does; the module `ucc.commands.<name>` has `main(arguments) -> exit status`.
+COMMANDS = {"segment": "segment images with an exported model"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit status: 1 on an error, 2 on a wrong command line, 130 on Ctrl-C."""
+    name, *rest = (list(sys.argv[1:]) if arguments is None else list(arguments)) or [""]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"ucc {ucc.__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(f"error: unknown command {name!r}\n\n{usage()}" if name else usage(), file=sys.stderr)
+        return 2
+    try:
+        status: int = importlib.import_module(f"ucc.commands.{name}").main(rest)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def usage() -> str:
+    """What `ucc --help` prints."""
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(["usage: ucc COMMAND ...", "", *lines, "", "`ucc COMMAND --help` tells more."])

@@ -1,0 +1,1 @@
+"""Subcommands of `ucc`, one module each: `main(arguments)` returns the exit status."""

@@ -1,0 +1,97 @@
+"""Which images a command line means, and where the pictures of each go."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ucc.errors import UserError
+from ucc.images import SUFFIXES
+
+KINDS = ("classes", "overlay", "uncertainty")
+SHARES = ("shares.csv", "shares.json")
+
+
+class Input(NamedTuple):
+    """An image file, and what it is called among the results: its path below the folder that was given."""
+
+    path: Path
+    name: Path
+
+    def outputs(self, folder: Path, kinds: Sequence[str]) -> list[Path]:
+        """Where its pictures are written."""
+        return [folder / self.name.parent / f"{self.name.stem}_{kind}.png" for kind in kinds]
+
+
+def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
+    """Images, folders (with all below them) and glob patterns to images, each once, in a stable order.
+
+    Folders and patterns give the files whose names end like an image's, hidden ones and those below `out` left aside.
+
+    Raises:
+        UserError: if one of `given` is or gives nothing, or `out` is a folder to be searched.
+    """
+    found: dict[Path, Input] = {}
+    for text in given:
+        images = list(_images_of(text, out))
+        if not images:
+            raise UserError(f"{text}: no image found ({', '.join(sorted(SUFFIXES))}).")
+        for image in images:
+            found.setdefault(image.path.resolve(), image)
+    return list(found.values())
+
+
+def check_outputs(inputs: Iterable[Input], folder: Path, kinds: Sequence[str]) -> None:
+    """Refuse to begin where one image's pictures would overwrite another's, or an image itself.
+
+    Raises:
+        UserError: naming both files.
+    """
+    images = {image.path.resolve(): image for image in inputs}
+    owners: dict[Path, Input] = {}
+    for image in images.values():
+        for output in image.outputs(folder, kinds):
+            place = output.resolve()
+            if place in images:
+                raise UserError(f"{output}: a picture of {image.path} would overwrite this image; use another OUT.")
+            other = owners.setdefault(place, image)
+            if other is not image:
+                raise UserError(
+                    f"{output}: {other.path} and {image.path} would both be written there; give each its own OUT."
+                )
+
+
+def _images_of(text: str, out: Path) -> Iterator[Input]:
+    path = Path(text)
+    if path.is_dir():
+        if path.resolve() == out.resolve():
+            raise UserError(f"{text}: the pictures cannot go into the folder that is searched; use another OUT.")
+        yield from (Input(file, file.relative_to(path)) for file in _walk(path, out))
+    elif path.exists() or not glob.has_magic(text):
+        if not path.exists():
+            raise UserError(f"{text}: no such file or folder.")
+        yield Input(path, Path(path.name))
+    else:
+        base = _fixed_part(path)
+        # Path.glob takes no absolute pattern.
+        matches = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207
+        yield from (Input(file, file.relative_to(base)) for file in matches if _is_image(file, out))
+
+
+def _walk(folder: Path, out: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (file for name in sorted(files) if _is_image(file := Path(parent, name), out))
+
+
+def _is_image(file: Path, out: Path) -> bool:
+    named = file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    return named and file.is_file() and not file.resolve().is_relative_to(out.resolve())
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folders of a pattern before its first wildcard."""
+    parts = pattern.parts
+    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])

@@ -1,0 +1,179 @@
+"""`ucc segment`: class map, overlay and uncertainty of images, and the shares of the classes in them."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ucc.commands.inputs import KINDS, SHARES, Input, check_outputs, find_inputs
+from ucc.commands.shares import Shares, describe, measure, write_shares
+from ucc.errors import UserError
+from ucc.files import atomic_path
+from ucc.images import read_image
+from ucc.pictures import draw_overlay, draw_uncertainty, write_png
+from ucc.progress import Progress
+from ucc.segmenter import OVERLAP, TILE, Segmentation, Segmenter
+
+Pixels = NDArray[np.uint8]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Segment what the command line names; returns 0, or 1 if any image failed.
+
+    Raises:
+        UserError: if nothing can be begun: no image, no model, pictures that would overwrite one another.
+        OSError: if a result cannot be written.
+    """
+    options = _parse(arguments)
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"{options.out}: a file; the last argument is the folder that the pictures go into.")
+    inputs = find_inputs(options.inputs, options.out)
+    check_outputs(inputs, options.out, options.only)
+    segmenter = Segmenter(options.model, options.threads, options.tile, options.overlap)
+    cv2.setNumThreads(options.threads or -1)
+    return segment_all(segmenter, inputs, options.out, options.only, options.batch)
+
+
+def segment_all(segmenter: Segmenter, inputs: Sequence[Input], out: Path, kinds: Sequence[str], batch: int) -> int:
+    """Segment all, go on after one that fails, list the failures at the end; returns the exit status."""
+    rows: list[Shares] = []
+    failures: list[str] = []
+    progress = Progress("segmented", len(inputs))
+    for group in _batches(inputs, segmenter, batch, failures, progress):
+        for image, pixels, result in _segment(segmenter, group, failures, progress):
+            write_pictures(segmenter, pixels, result, image.outputs(out, kinds), kinds)
+            rows.append(measure(image.name, result, len(segmenter.classes)))
+            progress.advance()
+    if rows:
+        write_shares(out, rows, segmenter.classes)
+        for row in rows if len(rows) == 1 else ():
+            print(f"{row.image}: {describe(row, segmenter.classes)}")
+        print(f"{len(rows)} of {len(inputs)} images segmented: {out} (pictures, {', '.join(SHARES)})")
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} of {len(inputs)} images failed", file=sys.stderr)
+    return int(bool(failures))
+
+
+def write_pictures(
+    segmenter: Segmenter, image: Pixels, result: Segmentation, paths: Sequence[Path], kinds: Sequence[str]
+) -> None:
+    """Write the pictures of one image (H, W, 3), row by row and each atomically."""
+    draw: dict[str, Callable[[slice], Pixels]] = {
+        "classes": lambda rows: result.classes[rows],
+        "overlay": lambda rows: draw_overlay(image[rows], result.classes[rows], segmenter.colors),
+        "uncertainty": lambda rows: draw_uncertainty(result.uncertainty[rows], len(segmenter.classes)),
+    }
+    for path, kind in zip(paths, kinds, strict=True):
+        palette = segmenter.colors if kind == "classes" else None
+        with atomic_path(path) as temporary, temporary.open("wb") as stream:
+            write_png(stream, (image.shape[0], image.shape[1]), draw[kind], palette)
+
+
+def _batches(
+    inputs: Sequence[Input], segmenter: Segmenter, size: int, failures: list[str], progress: Progress
+) -> Iterator[list[tuple[Input, Pixels]]]:
+    """Successive images of one size, up to `size` of them; images to be tiled alone; what cannot be read left out."""
+    group: list[tuple[Input, Pixels]] = []
+    for image in inputs:
+        try:
+            pixels = read_image(image.path)
+        except (UserError, MemoryError) as error:
+            failures.append(str(error) or f"{image.path}: not enough memory.")
+            progress.advance()
+            continue
+        alone = not segmenter.takes_whole(*pixels.shape[:2])
+        if group and (alone or pixels.shape != group[0][1].shape):
+            yield group
+            group = []
+        group.append((image, pixels))
+        del pixels  # while others work on the group, nothing here keeps a large image alive
+        if alone or len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _segment(
+    segmenter: Segmenter, group: list[tuple[Input, Pixels]], failures: list[str], progress: Progress
+) -> Iterator[tuple[Input, Pixels, Segmentation]]:
+    """Results of a group's images; where a batch fails, for instance for want of memory, of those that work alone."""
+    try:
+        batch = group[0][1][np.newaxis] if len(group) == 1 else np.stack([pixels for _, pixels in group])
+        found = segmenter.segment_batch(batch)
+    except (UserError, MemoryError) as error:
+        if len(group) > 1:
+            for single in group:
+                yield from _segment(segmenter, [single], failures, progress)
+            return
+        failures.append(f"{group[0][0].path}: {error or 'not enough memory.'}")
+        progress.advance()
+        return
+    for (image, pixels), classes, uncertainty in zip(group, *found, strict=True):
+        yield image, pixels, Segmentation(classes, uncertainty)
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    parser = argparse.ArgumentParser(
+        prog="ucc segment",
+        description="Segment images with an exported model. For each it writes <name>_classes.png (class indices with "
+        "a palette), <name>_overlay.png and <name>_uncertainty.png; for all, shares.csv and shares.json: the share of "
+        "each class among the pixels of each image.",
+    )
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="an image, a folder (searched with all below it, whose structure is kept), or a pattern in quotes: "
+        "'photos/**/*.jpg'",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder for the results; made if missing")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/segmenter.onnx"),
+        metavar="FILE",
+        help="the .onnx file that the stage `export` wrote (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only", type=_kinds, default=KINDS, metavar="KIND,...", help=f"which pictures (default: {','.join(KINDS)})"
+    )
+    parser.add_argument("--batch", type=_positive, default=1, help="images of equal size to run at once (default: 1)")
+    parser.add_argument("--threads", type=_natural, default=0, help="0 (default): as many as there are cores")
+    parser.add_argument(
+        "--tile",
+        type=_natural,
+        default=TILE,
+        help="images with a longer side are segmented in tiles of this many pixels (default: %(default)s; 0: never)",
+    )
+    parser.add_argument(
+        "--overlap", type=_natural, default=OVERLAP, help="of neighbouring tiles, in pixels (default: %(default)s)"
+    )
+    return parser.parse_intermixed_args(arguments)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    asked = text.split(",")
+    if unknown := set(asked) - set(KINDS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in asked)
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if not value:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number")
+    return int(text)

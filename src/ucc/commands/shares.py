@@ -1,0 +1,67 @@
+"""The share of each class among the pixels of each image: one row of numbers an image, as CSV and as JSON."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ucc.files import atomic_path, write_json
+from ucc.segmenter import Segmentation
+
+# bincount makes integers of 8 bytes of what it counts, so a large map is counted in parts.
+COUNTED_AT_ONCE = 2**22
+
+
+class Shares(NamedTuple):
+    """Shares of the classes in [0, 1], in the order of their indices, and the mean uncertainty of one image."""
+
+    image: Path
+    shares: list[float]
+    mean_uncertainty: float
+
+
+def measure(image: Path, segmentation: Segmentation, num_classes: int) -> Shares:
+    """Count the pixels of each class."""
+    flat = segmentation.classes.reshape(-1)
+    counts = np.zeros(num_classes, np.int64)
+    for start in range(0, flat.size, COUNTED_AT_ONCE):
+        counts += np.bincount(flat[start : start + COUNTED_AT_ONCE], minlength=num_classes)
+    mean = float(segmentation.uncertainty.mean(dtype=np.float64))
+    return Shares(image, [float(share) for share in counts / flat.size], mean)
+
+
+def write_shares(folder: Path, rows: Sequence[Shares], classes: Sequence[str]) -> None:
+    """Write `shares.csv` (image, one column a class, mean_uncertainty) and `shares.json` into `folder`."""
+    with atomic_path(folder / "shares.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["image", *classes, "mean_uncertainty"])
+        writer.writerows([_text(row.image), *map(_digits, (*row.shares, row.mean_uncertainty))] for row in rows)
+    images = [
+        {
+            "image": _text(row.image),
+            "shares": dict(zip(classes, map(_digits, row.shares), strict=True)),
+            "mean_uncertainty": _digits(row.mean_uncertainty),
+        }
+        for row in rows
+    ]
+    write_json(folder / "shares.json", {"classes": list(classes), "images": images})
+
+
+def describe(row: Shares, classes: Sequence[str], most: int = 3) -> str:
+    """The `most` frequent classes with their shares of the pixels, and the mean uncertainty."""
+    top = [index for index in np.argsort([-share for share in row.shares], kind="stable")[:most] if row.shares[index]]
+    listed = ", ".join(f"{classes[index]} {row.shares[index]:.0%}" for index in top)
+    return f"{listed}; mean uncertainty {row.mean_uncertainty:.2f}"
+
+
+def _digits(value: float) -> float:
+    """More would be noise: one pixel of a hundred megapixels is 1e-8."""
+    return round(value, 8)
+
+
+def _text(path: Path) -> str:
+    """A file name need not be UTF-8, but what is written here is."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")

@@ -1,0 +1,153 @@
+"""Photographs from files that anybody may have made: whole, of a bearable size, and as 8-bit RGB, or an error.
+
+Headers are read before anything is decoded, because decoders allocate what a header asks for and fill what a file
+lacks. NumPy and OpenCV only.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ucc.errors import UserError
+
+# A file of a few kilobytes can ask for any amount of memory; this many pixels are 534 MB of RGB. Pillow, which reads
+# a user's own data set, stops just above.
+MAX_PIXELS = 178_000_000
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+class Header(NamedTuple):
+    """Pixels that an encoded image declares, before EXIF turns it, and whether its end is there."""
+
+    height: int
+    width: int
+    whole: bool
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read a photograph as RGB uint8 (H, W, 3), turned as its EXIF orientation says.
+
+    Grey becomes RGB, 16 bits become 8, an alpha channel is dropped, and of several pages the first is taken.
+
+    Raises:
+        UserError: naming the file, if it cannot be read or decoded, is cut off or larger than `MAX_PIXELS`.
+    """
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    try:
+        return decode_image(encoded)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def decode_image(encoded: bytes) -> NDArray[np.uint8]:
+    """Decode the content of an image file; see `read_image`."""
+    if not encoded:
+        raise UserError("not an image, the file is empty.")
+    header = read_header(encoded)
+    if header is None:
+        raise UserError("not an image of a known kind (JPEG, PNG, BMP, TIFF, WebP).")
+    if header.height * header.width > MAX_PIXELS:
+        raise UserError(f"declares {header.width}x{header.height} pixels, more than {MAX_PIXELS:,}; shrink it.")
+    if not header.whole:
+        raise UserError("an image whose end is missing.")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # on some damage it raises, on most it returns None
+        pixels = None
+    if pixels is None:
+        raise UserError("not an image that can be decoded.")
+    # In place and in strips: a second copy of a large image may not fit.
+    for top in range(0, pixels.shape[0], 256):
+        cv2.cvtColor(pixels[top : top + 256].copy(), cv2.COLOR_BGR2RGB, dst=pixels[top : top + 256])
+    return np.asarray(pixels, np.uint8)
+
+
+def read_header(encoded: bytes) -> Header | None:
+    """The header of an encoded image; None if it is of no known kind or its header is cut off."""
+    for signature, read in _READERS.items():
+        if encoded.startswith(signature):
+            try:
+                return read(encoded)
+            except IndexError:
+                return None
+    return None
+
+
+def _read_jpeg(encoded: bytes) -> Header | None:
+    """Walk the segments (ITU-T T.81, annex B): previews inside them have sizes and ends of their own.
+
+    The end marker cannot occur among the pixels, and cameras append more after it.
+    """
+    height, width, place = 0, 0, 2
+    while place + 4 <= len(encoded) and encoded[place] == 0xFF:
+        marker, length = encoded[place + 1], _number(encoded, place + 2, 2, "big")
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = _number(encoded, place + 5, 2, "big"), _number(encoded, place + 7, 2, "big")
+        place += 2 + length
+        if marker == 0xDA:
+            return Header(height, width, encoded.find(b"\xff\xd9", place) >= 0)
+    return None
+
+
+def _read_png(encoded: bytes) -> Header:
+    end = b"IEND\xae\x42\x60\x82"
+    return Header(_number(encoded, 20, 4, "big"), _number(encoded, 16, 4, "big"), encoded.rfind(end) >= 0)
+
+
+def _read_bmp(encoded: bytes) -> Header:
+    height, width = _number(encoded, 22, 4, "little"), _number(encoded, 18, 4, "little")
+    # A negative height means rows from top to bottom.
+    height = min(height, 2**32 - height)
+    compressed = _number(encoded, 30, 4, "little") in (1, 2)
+    row = (width * _number(encoded, 28, 2, "little") + 31) // 32 * 4
+    return Header(height, width, compressed or _number(encoded, 10, 4, "little") + row * height <= len(encoded))
+
+
+def _read_tiff(encoded: bytes) -> Header | None:
+    order = "little" if encoded[:2] == b"II" else "big"
+    directory = _number(encoded, 4, 4, order)
+    sizes = {}
+    for index in range(_number(encoded, directory, 2, order)):
+        entry = directory + 2 + 12 * index
+        tag, kind = _number(encoded, entry, 2, order), _number(encoded, entry + 2, 2, order)
+        if tag in (256, 257):
+            sizes[tag] = _number(encoded, entry + 8, 2 if kind == 3 else 4, order)
+    return Header(sizes[257], sizes[256], True) if len(sizes) == 2 else None
+
+
+def _read_webp(encoded: bytes) -> Header | None:
+    kind, whole = encoded[12:16], _number(encoded, 4, 4, "little") + 8 <= len(encoded)
+    if kind == b"VP8X":
+        return Header(_number(encoded, 27, 3, "little") + 1, _number(encoded, 24, 3, "little") + 1, whole)
+    if kind == b"VP8L":
+        bits = _number(encoded, 21, 4, "little")
+        return Header((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, whole)
+    if kind == b"VP8 ":
+        return Header(_number(encoded, 28, 2, "little") & 0x3FFF, _number(encoded, 26, 2, "little") & 0x3FFF, whole)
+    return None
+
+
+def _number(encoded: bytes, place: int, count: int, order: str) -> int:
+    if place + count > len(encoded):
+        raise IndexError
+    return int.from_bytes(encoded[place : place + count], "little" if order == "little" else "big")
+
+
+_READERS: dict[bytes, Callable[[bytes], Header | None]] = {
+    b"\xff\xd8\xff": _read_jpeg,
+    b"\x89PNG\r\n\x1a\n": _read_png,
+    b"BM": _read_bmp,
+    b"II*\0": _read_tiff,
+    b"MM\0*": _read_tiff,
+    b"RIFF": _read_webp,
+}

@@ -1,0 +1,130 @@
+"""Photographs from anybody's files: every kind as 8-bit RGB, and what is broken, cut off or huge refused."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from ucc.errors import UserError
+from ucc.images import MAX_PIXELS, decode_image, read_header, read_image
+
+KINDS = [".jpg", ".png", ".bmp", ".tif", ".webp"]
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    image = np.zeros((40, 64, 3), np.uint8)
+    image[:, 32:] = (240, 20, 10)
+    return image
+
+
+def encode(image: np.ndarray, kind: str) -> bytes:
+    ordered = image[..., ::-1] if image.ndim == 3 and image.shape[2] == 3 else image
+    done, encoded = cv2.imencode(kind, ordered)
+    assert done
+    return encoded.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_rgb_and_its_header_the_size(image: np.ndarray, kind: str) -> None:
+    encoded = encode(image, kind)
+    assert read_header(encoded) == (40, 64, True)
+    decoded = decode_image(encoded)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded[:, 36:].astype(int), image[:, 36:], atol=8)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"exif": b"Exif\0\0"}], ids=["VP8L", "VP8X"])
+def test_the_variants_of_webp_declare_their_size(image: np.ndarray, tmp_path: Path, options: dict[str, bool]) -> None:
+    PillowImage.fromarray(image).save(tmp_path / "i.webp", **options)
+    assert read_header((tmp_path / "i.webp").read_bytes()) == (40, 64, True)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_may_be_progressive_hold_a_preview_and_go_on_after_its_end(
+    image: np.ndarray, tmp_path: Path, progressive: bool
+) -> None:
+    path = tmp_path / "i.jpg"
+    preview = encode(image[:8, :8], ".jpg")
+    PillowImage.fromarray(image).save(path, progressive=progressive)
+    plain = path.read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", len(preview) + 2) + preview
+    encoded = plain[:2] + segment + plain[2:] + b"\0" * 5000
+    assert read_header(encoded) == (40, 64, True)
+    assert decode_image(encoded).shape == image.shape
+    assert read_header(plain[:2] + segment + plain[2:-40]) == (40, 64, False)
+
+
+def test_grey_16_bit_and_transparent_pictures_become_8_bit_rgb(image: np.ndarray) -> None:
+    grey = decode_image(encode(image[..., 0], ".png"))
+    np.testing.assert_array_equal(grey, np.repeat(image[..., :1], 3, axis=2))
+    deep = decode_image(encode(image.astype(np.uint16) * 257, ".png"))
+    np.testing.assert_array_equal(deep, image)
+    clear = np.dstack([image[..., ::-1], np.full((40, 64), 9, np.uint8)])
+    np.testing.assert_array_equal(decode_image(encode(clear, ".png")), image)
+
+
+def test_a_photograph_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:
+    upright = np.zeros((16, 32, 3), np.uint8)
+    upright[:, :16] = 255
+    path = tmp_path / "turned.jpg"
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6  # stored turned by a quarter to the left; to be shown turned to the right
+    PillowImage.fromarray(upright).rotate(90, expand=True).save(path, exif=exif, quality=100)
+    read = read_image(path)
+    assert read.shape == upright.shape
+    assert read[:, :14].min() > 200
+    assert read[:, 18:].max() < 55
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+def test_a_file_that_is_cut_off_is_refused(kind: str, share: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    encoded = encode(image, kind)
+    with pytest.raises(UserError, match=r"an image|not an image"):
+        decode_image(encoded[: int(len(encoded) * share)])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, world\n" * 20, b"\xff\xd8 no more", b"BM", b"II*\0", b"RIFF"])
+def test_what_is_no_image_is_refused_with_the_files_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"photo\.jpg: .*not an image"):
+        read_image(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.png", tmp_path):
+        with pytest.raises(UserError, match=f"{path.name}: cannot be read"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_header_that_declares_too_many_pixels_is_refused_before_decoding(
+    image: np.ndarray, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ucc.images.MAX_PIXELS", 40 * 64 - 1)
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="declares 64x40 pixels, more than 2,559"):
+        decode_image(encode(image, kind))
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused() -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    side = int(MAX_PIXELS**0.5) + 1
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+        + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UserError, match="more than 178,000,000"):
+        decode_image(bomb)
