@@ -27,8 +27,8 @@ _PACKAGE = Path(__file__).parent
 # The code that decides which weights come out, among them the best on val, and what the history says of them.
 _CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "data/manifest.py",
          "data/samples.py",
-         "copy_paste.py", "devices.py", "distributed.py", "evaluation.py", "flaws.py", "history.py", "images.py", "inference.py",
-         "losses.py", "metrics.py", "perturbations.py", "seeding.py", "training.py", "uncertainty.py",
+         "copy_paste.py", "devices.py", "distributed.py", "evaluation.py", "flaws.py", "history.py", "images.py",
+         "inference.py", "losses.py", "metrics.py", "perturbations.py", "seeding.py", "training.py", "uncertainty.py",
          "methods/*.py", "models/*.py")  # fmt: skip
 
 
