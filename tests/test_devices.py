@@ -132,7 +132,7 @@ SMALL = (
 )
 # The low rate keeps the rounding of float32 logits from deciding which head is the surer one at any pixel.
 TWENTY = ("train.steps=20", "train.lr=0.002", "train.val_every=10", "train.checkpoint_every=7")
-SIX = ("train.steps=6", "train.val_every=3", "train.checkpoint_every=4")
+FOUR = ("train.steps=4", "train.val_every=2", "train.checkpoint_every=3")
 
 
 def val_images(manifest: Manifest, count: int) -> Manifest:
@@ -142,15 +142,16 @@ def val_images(manifest: Manifest, count: int) -> Manifest:
     return Manifest([*(sample for sample in manifest.samples if sample.subset != "val"), *val])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "val"),
     [
         (("method.name=ucc", *TWENTY), 3),
-        (("method.name=ucc", "train.accumulation=2", "method.unlabeled_batchnorm=untracked", *SIX), 3),
-        (("method.name=mean_teacher", "train.accumulation=2", "method.teacher_batchnorm=running", *SIX), 3),
-        (("method.name=cps", "method.unlabeled_batchnorm=separate", *SIX), 3),
-        (("method.name=cct", *SIX), 3),
-        (("method.name=supervised", *SIX), 1),  # a process without an image to validate on
+        (("method.name=ucc", "train.accumulation=2", "method.unlabeled_batchnorm=untracked", *FOUR), 3),
+        (("method.name=mean_teacher", "train.accumulation=2", "method.teacher_batchnorm=running", *FOUR), 3),
+        (("method.name=cps", "method.unlabeled_batchnorm=separate", *FOUR), 3),
+        (("method.name=cct", *FOUR), 3),
+        (("method.name=supervised", *FOUR), 1),  # a process without an image to validate on
     ],
     ids=lambda value: value[0].removeprefix("method.name=") if isinstance(value, tuple) else str(value),
 )
@@ -172,13 +173,14 @@ def test_two_processes_train_as_one(
     assert_same_training(one, two)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_in_single_precision(
     tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
 ) -> None:
     """GCT, whose detector knows no other; a low rate keeps rounding, which starts at 1e-7, below 1e-3."""
     manifest = val_images(tiny_manifest, 3)
     one, two = (places(tmp_path / name, tiny_dataset, manifest) for name in ("one", "two"))
-    changes = (*SMALL, *SIX, "method.name=gct", "train.lr=1.0e-4")
+    changes = (*SMALL, *FOUR, "method.name=gct", "train.lr=1.0e-3")
     train(tiny_params(*changes), one)
     run(2, tmp_path / "two", train, tiny_params(*changes, "train.devices=2"), two)
     for mine, theirs in zip(rows(one.history), rows(two.history), strict=True):
@@ -218,7 +220,7 @@ def failed(folder: Path, params: Params, paths: TrainingPaths) -> str:
 def test_an_error_is_said_once_however_many_processes_meet_it(
     tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
 ) -> None:
-    two = ("train.devices=2", "method.name=supervised", *SMALL, *SIX)
+    two = ("train.devices=2", "method.name=supervised", *SMALL, *FOUR)
     paths = places(tmp_path / "diverging", tiny_dataset, tiny_manifest)
     assert "Lower train.lr" in failed(tmp_path / "1", tiny_params(*two, "train.lr=1.0e+30"), paths)
     paths = places(tmp_path / "locked", tiny_dataset, tiny_manifest)
