@@ -23,7 +23,7 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
 # What no result depends on: how parameters are read and checked, how errors, progress and files are written.
-PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.params", "ucc.paths", "ucc.progress", "ucc.stage"}
+PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.params", "ucc.paths", "ucc.progress", "ucc.signals", "ucc.stage"}
 
 
 def normalized(requirement: str) -> str:
@@ -81,7 +81,7 @@ def test_every_locked_package_is_pinned_and_hashed_and_no_lock_names_an_index(lo
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("serve.txt", ()), ("train.txt", ("train",)), ("dev.txt", ("train", "dev"))]
+    ("lock", "extras"), [("serve.txt", ("serve",)), ("train.txt", ("train",)), ("dev.txt", ("train", "serve", "dev"))]
 )
 def test_each_lock_holds_what_pyproject_asks_for(lock: str, extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -120,7 +120,7 @@ def test_dvc_yaml_names_the_places_where_the_library_writes() -> None:
 def test_dvc_yaml_has_one_stage_for_each_script() -> None:
     assert set(STAGES) == {script.stem for script in (ROOT / "pipeline").glob("*.py")}
     for stage in STAGES:
-        assert DVC["stages"][stage]["cmd"] == f"PYTHONPATH=src python pipeline/{stage}.py"
+        assert DVC["stages"][stage]["cmd"] == f"docker/run python pipeline/{stage}.py"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -190,8 +190,12 @@ FORBIDDEN = {
     "ucc.uncertainty": ("ucc.models", "ucc.methods", "ucc.training"),
     "ucc.metrics": ("ucc.models", "ucc.methods", "ucc.training"),
     "ucc.methods": ("ucc.training", "ucc.evaluation", "ucc.export"),
-    "ucc.segmenter": tuple(
-        f"ucc.{name}" for name in ("data", "models", "methods", "losses", "metrics", "training", "config", "inference")
+    **dict.fromkeys(
+        ("ucc.segmenter", "ucc.serve"),
+        tuple(
+            f"ucc.{name}"
+            for name in ("data", "models", "methods", "losses", "metrics", "training", "config", "inference")
+        ),
     ),
 }
 
@@ -212,6 +216,7 @@ def test_imports_point_one_way(part: str) -> None:
     [
         ("ucc", ("numpy", "torch", "cv2", "hydra", "pandas", "onnxruntime")),
         ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
+        ("ucc.serve.app", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.config", ("torch", "albumentations", "great_expectations")),
         ("ucc.data.manifest", ("torch", "albumentations", "great_expectations")),
     ],

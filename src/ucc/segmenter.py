@@ -124,12 +124,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         UserError: if it cannot be read or decoded.
     """
     try:
-        encoded = np.frombuffer(path.read_bytes(), np.uint8)
+        encoded = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
-    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    return decode_image(encoded, str(path))
+
+
+def decode_image(encoded: bytes, name: str) -> NDArray[np.uint8]:
+    """A photograph's file content as RGB uint8 (H, W, 3), turned as its EXIF orientation says.
+
+    Raises:
+        UserError: naming `name`, if it cannot be decoded.
+    """
+    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
     if pixels is None:
-        raise UserError(f"{path}: not an image that can be decoded.")
+        raise UserError(f"{name}: not an image that can be decoded.")
     return np.ascontiguousarray(pixels[..., ::-1], dtype=np.uint8)
 
 

@@ -22,6 +22,7 @@ from ucc.methods import Method, build_method
 from ucc.models.store import SegmenterFacts, save_segmenter
 from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
 from ucc.seeding import seed as derive_seed
+from ucc.signals import StopRequest, stop_request
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ def train(params: Params, paths: TrainingPaths) -> None:
 
     Raises:
         UserError: if the data cannot be read, another process trains this run, or the loss is no longer finite.
+        StoppedError: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     info, manifest = DatasetInfo.read(paths.dataset), Manifest.read(paths.manifest)
     if not manifest.subset("val"):
         raise UserError(f"{paths.manifest}: there is no image to validate on; the data set needs a val split.")
     run = paths.runs / fingerprint(params, data_hash(paths.dataset, manifest), info)
-    with locked(run):
-        Trainer(params, paths, info, manifest, run).fit()
+    with locked(run), stop_request() as stop:
+        Trainer(params, paths, info, manifest, run).fit(stop)
 
 
 class Trainer:
@@ -67,8 +69,9 @@ class Trainer:
         self.history = History()
         self.best: dict[str, float] = {"miou": -1.0, "step": 0}
 
-    def fit(self) -> None:
-        """The training loop."""
+    def fit(self, stop: StopRequest | None = None) -> None:
+        """The training loop; on `stop` it ends after the step, with its checkpoint."""
+        stop = stop or StopRequest()
         params, fabric = self.params.train, self.fabric
         start = self._resume()
         method = self.method
@@ -92,9 +95,10 @@ class Trainer:
             validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
             if validated or done % params.log_every == 0:
                 self._log(done, validated, progress)
-            if done % params.checkpoint_every == 0 or done == params.steps:
+            if done % params.checkpoint_every == 0 or done == params.steps or stop:
                 self._require_finite(losses.total, done)
                 self._save(done)
+                stop.raise_after(done)
         self._publish()
 
     def _validate(self) -> dict[str, float]:
