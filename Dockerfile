@@ -18,7 +18,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONPATH=/opt/ucc/src \
-    HOME=/tmp
+    HOME=/tmp \
+    USER=ucc
 RUN python3 -m venv --without-pip /opt/venv && useradd --uid 1000 --no-create-home --home-dir /tmp ucc
 
 
@@ -30,38 +31,47 @@ RUN apt-get update \
 ARG UV_DEFAULT_INDEX
 ARG UV_INDEX
 RUN --mount=from=installer,source=/uv,target=/uv \
-    --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=cache,target=/uv-cache \
     --mount=source=requirements/train.txt,target=/tmp/requirements.txt \
-    VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
+    VIRTUAL_ENV=/opt/venv UV_CACHE_DIR=/uv-cache UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
     /uv/bin/uv pip sync --require-hashes /tmp/requirements.txt
-# Settings of the libraries: no network but what a user asked for, caches where anybody may write, every GPU visible.
+# Settings of the libraries: no network but what a user asked for, caches where anybody may write, a mounted repository
+# of whatever owner, every GPU visible.
 ENV NO_ALBUMENTATIONS_UPDATE=1 \
     GX_ANALYTICS_ENABLED=false \
     DVC_NO_ANALYTICS=1 \
     MPLCONFIGDIR=/tmp/matplotlib \
-    TORCH_HOME=/tmp/torch \
+    TORCH_HOME=/weights \
+    DVC_SITE_CACHE_DIR=/tmp/dvc \
+    GIT_OPTIONAL_LOCKS=0 \
+    GIT_CONFIG_COUNT=1 \
+    GIT_CONFIG_KEY_0=safe.directory \
+    GIT_CONFIG_VALUE_0=* \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
+RUN mkdir --mode=1777 /weights
 WORKDIR /project
 USER ucc
 COPY src /opt/ucc/src
 CMD ["python"]
+ARG LOCK
 ARG VERSION
 ARG REVISION
 LABEL org.opencontainers.image.title="ucc train" \
       org.opencontainers.image.description="Semi-supervised semantic segmentation: every stage of the pipeline" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      ucc.lock="${LOCK}"
 
 
 FROM base AS serve
 ARG UV_DEFAULT_INDEX
 ARG UV_INDEX
 RUN --mount=from=installer,source=/uv,target=/uv \
-    --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=cache,target=/uv-cache \
     --mount=source=requirements/serve.txt,target=/tmp/requirements.txt \
-    VIRTUAL_ENV=/opt/venv UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
+    VIRTUAL_ENV=/opt/venv UV_CACHE_DIR=/uv-cache UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
     /uv/bin/uv pip sync --require-hashes /tmp/requirements.txt
 WORKDIR /models
 USER ucc

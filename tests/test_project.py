@@ -23,7 +23,17 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
 # What no result depends on: how parameters are read and checked, how errors, progress and files are written.
-PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.params", "ucc.paths", "ucc.progress", "ucc.signals", "ucc.stage"}
+PLUMBING = {
+    "ucc",
+    "ucc.config",
+    "ucc.errors",
+    "ucc.files",
+    "ucc.params",
+    "ucc.paths",
+    "ucc.progress",
+    "ucc.signals",
+    "ucc.stage",
+}
 
 
 def normalized(requirement: str) -> str:

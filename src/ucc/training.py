@@ -71,7 +71,7 @@ class Trainer:
 
     def fit(self, stop: StopRequest | None = None) -> None:
         """The training loop; on `stop` it ends after the step, with its checkpoint."""
-        stop = stop or StopRequest()
+        stop = StopRequest() if stop is None else stop
         params, fabric = self.params.train, self.fabric
         start = self._resume()
         method = self.method

@@ -30,7 +30,7 @@ def _parse(arguments: Sequence[str] | None) -> Any:
     defaults = Limits()
     parser = argparse.ArgumentParser(
         prog="python -m ucc.serve",
-        description="Segment pictures over HTTP: curl --data-binary @photo.jpg http://127.0.0.1:8000/segment -o map.png",
+        description="Segment pictures over HTTP: curl --data-binary @photo.jpg 127.0.0.1:8000/segment -o map.png",
     )
     parser.add_argument("model", type=Path, help="the .onnx file that the stage `export` wrote")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, reached from this machine alone")

@@ -1,7 +1,7 @@
 """The service: whether it is ready, and a picture's class map.
 
-    GET  /v2/health/ready    200 once the model is loaded
-    POST /segment            body: a PNG or JPEG; answer: an indexed PNG, or JSON for `Accept: application/json`
+`GET /v2/health/ready`: 200 once the model is loaded. `POST /segment`: the body is a PNG or JPEG, the answer an indexed
+PNG, or JSON for `Accept: application/json`.
 """
 
 import base64
@@ -46,7 +46,7 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
     """The service for one loaded model."""
     limits = limits or Limits()
     app = FastAPI(title="ucc", docs_url=None, redoc_url=None)  # FastAPI's pages load their scripts from the network
-    slots: list[CapacityLimiter] = []  # made by the first request: it belongs to the running event loop
+    slots = CapacityLimiter(limits.concurrent)
 
     @app.exception_handler(RefusedError)
     async def refuse(_: Request, error: RefusedError) -> Response:
@@ -60,10 +60,7 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
     async def segment(request: Request) -> Response:
         encoded = await read_body(request, limits.body)
         check_picture(encoded, limits.pixels)
-        if not slots:
-            slots.append(CapacityLimiter(limits.concurrent))
-        result = await run_sync(segment_picture, segmenter, encoded, limiter=slots[0])
-        picture = encode_indexed_png(result.classes, segmenter.colors)
+        result, picture = await run_sync(segment_picture, segmenter, encoded, limiter=slots)
         if "application/json" in request.headers.get("accept", ""):
             return JSONResponse(as_json(result, picture, segmenter))
         return Response(picture, media_type="image/png")
@@ -105,8 +102,8 @@ def check_picture(encoded: bytes, most: int) -> None:
         raise RefusedError(413, f"{size[0]}x{size[1]} pixels are more than {most}; send a smaller picture.")
 
 
-def segment_picture(segmenter: Segmenter, encoded: bytes) -> Segmentation:
-    """Decode and segment; runs in a thread, so that the service keeps answering.
+def segment_picture(segmenter: Segmenter, encoded: bytes) -> tuple[Segmentation, bytes]:
+    """The picture's segmentation, and its class map as an indexed PNG. Runs in a thread: the service keeps answering.
 
     Raises:
         RefusedError: 400 if the picture is damaged, 413 if it needs more memory than there is.
@@ -116,9 +113,10 @@ def segment_picture(segmenter: Segmenter, encoded: bytes) -> Segmentation:
     except Exception as error:  # OpenCV's own errors for some damaged files
         raise RefusedError(400, "The body begins like a PNG or JPEG but cannot be decoded.") from error
     try:
-        return segmenter.segment(image)
+        result = segmenter.segment(image)
     except UserError as error:
         raise RefusedError(413, str(error)) from error
+    return result, encode_indexed_png(result.classes, segmenter.colors)
 
 
 def as_json(result: Segmentation, picture: bytes, segmenter: Segmenter) -> dict[str, Any]:
