@@ -50,7 +50,8 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
 
     @app.exception_handler(RefusedError)
     async def refuse(_: Request, error: RefusedError) -> Response:
-        return JSONResponse({"error": str(error)}, error.status)
+        # A client that is still sending would be listened to until its end.
+        return JSONResponse({"error": str(error)}, error.status, {"Connection": "close"})
 
     @app.get("/v2/health/ready")
     async def ready() -> dict[str, bool]:
