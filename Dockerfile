@@ -72,7 +72,8 @@ RUN --mount=from=installer,source=/uv,target=/uv \
     --mount=type=cache,target=/uv-cache \
     --mount=source=requirements/serve.txt,target=/tmp/requirements.txt \
     VIRTUAL_ENV=/opt/venv UV_CACHE_DIR=/uv-cache UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \
-    /uv/bin/uv pip sync --require-hashes /tmp/requirements.txt
+    /uv/bin/uv pip sync --require-hashes /tmp/requirements.txt \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} +
 WORKDIR /models
 USER ucc
 EXPOSE 8000

@@ -46,6 +46,12 @@ def test_weights_statistics_and_facts_come_back_bit_for_bit(tmp_path: Path, trai
     assert not any(module.training for module in loaded.modules())
 
 
+def test_the_same_segmenter_is_the_same_file_whatever_its_name(tmp_path: Path, trained: Segmenter) -> None:
+    for name in ("one.pt", "other.pt"):
+        save_segmenter(tmp_path / name, trained, FACTS)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "other.pt").read_bytes()
+
+
 def test_predictions_come_back_bit_for_bit(tmp_path: Path, trained: Segmenter) -> None:
     save_segmenter(tmp_path / "model.pt", trained, FACTS)
     loaded, _ = load_segmenter(tmp_path / "model.pt")
