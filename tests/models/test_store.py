@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -140,8 +141,8 @@ def test_a_save_that_fails_leaves_the_old_file(
     save_segmenter(tmp_path / "model.pt", trained, FACTS)
     before = (tmp_path / "model.pt").read_bytes()
 
-    def full_disk(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full_disk(_: object, stream: BinaryIO) -> None:
+        stream.write(b"half")
         raise OSError("No space left on device")
 
     monkeypatch.setattr("ucc.models.store.torch.save", full_disk)
