@@ -115,17 +115,17 @@ class Project:
             params[section] |= values
         (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
         who = {f"GIT_{r}_{f}": "tester@example.org" for r in ("AUTHOR", "COMMITTER") for f in ("NAME", "EMAIL")}
-        when = {f"GIT_{role}_DATE": "2024-01-01T00:00:00Z" for role in ("AUTHOR", "COMMITTER")}
         self.environment = (
             {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_"))}
             | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "UCC_RUNTIME": runtime}
             | {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root.parent / "site")}
             | who
-            | when
         )
         self.succeed("git", "init", "--quiet", "--initial-branch=main")
         self.succeed("git", "add", "--all")
-        self.succeed("git", "commit", "--quiet", "--message=state")
+        # One date: the exported file names the commit, which must be the same in two copies.
+        when = {f"GIT_{role}_DATE": "2024-01-01T00:00:00Z" for role in ("AUTHOR", "COMMITTER")}
+        self.succeed("env", *(f"{k}={v}" for k, v in when.items()), "git", "commit", "--quiet", "--message=state")
 
     def succeed(self, *command: str) -> str:
         done = subprocess.run(
