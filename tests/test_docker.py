@@ -63,7 +63,7 @@ def why_not() -> str | None:
         if not docker("version", "--format", "{{.Server.Version}}", check=False, timeout=30):
             return "no Docker here: no engine answers"
         if not docker("image", "ls", "--quiet", BASE, timeout=30):
-            docker("pull", "--quiet", BASE, timeout=300)
+            docker("pull", "--quiet", BASE, timeout=120)
     except (subprocess.TimeoutExpired, AssertionError):
         return f"no Docker here: {BASE} is not there and cannot be pulled"
     return None

@@ -185,6 +185,8 @@ def test_the_container_is_named_after_stage_and_experiment_and_no_two_alike(proj
     names = [options(project.arguments(), "--name")[0] for _ in range(2)]
     assert names[0] != names[1]
     assert all(name.startswith("ucc-train-project-") for name in names)
+    fetching = project.arguments("python", "-m", "ucc.fetch_weights")
+    assert options(fetching, "--name")[0].startswith("ucc-fetch_weights-project-")
     experiment = project.arguments(DVC_STAGE="train", DVC_EXP_NAME="dusty duck")
     assert options(experiment, "--name")[0].startswith("ucc-train-dusty-duck-")
 
