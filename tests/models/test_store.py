@@ -1,5 +1,6 @@
 """A trained segmenter comes back from its file as it was, and nothing else does."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -143,7 +144,7 @@ def test_a_save_that_fails_leaves_the_old_file(
 
     def full_disk(_: object, stream: BinaryIO) -> None:
         stream.write(b"half")
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ucc.models.store.torch.save", full_disk)
     with pytest.raises(OSError, match="No space left"):
