@@ -94,10 +94,21 @@ def images() -> None:
 
 
 class Project:
-    """A copy of the working tree, as a repository of its own with a cache of its own."""
+    """A repository of its own with a cache of its own."""
 
-    def __init__(self, root: Path, runtime: str, changes: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, root: Path, runtime: str) -> None:
         self.root = root
+        self.environment = (
+            {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_"))}
+            | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "UCC_RUNTIME": runtime}
+            | {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root.parent / "site")}
+            | {f"GIT_{r}_{f}": "tester@example.org" for r in ("AUTHOR", "COMMITTER") for f in ("NAME", "EMAIL")}
+        )
+
+    @classmethod
+    def of_working_tree(cls, root: Path, runtime: str, changes: dict[str, dict[str, Any]]) -> "Project":
+        """What git does not ignore here, with other parameters and no results."""
+        project = cls(root, runtime)
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -114,18 +125,18 @@ class Project:
         for section, values in changes.items():
             params[section] |= values
         (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-        who = {f"GIT_{r}_{f}": "tester@example.org" for r in ("AUTHOR", "COMMITTER") for f in ("NAME", "EMAIL")}
-        self.environment = (
-            {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_"))}
-            | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "UCC_RUNTIME": runtime}
-            | {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root.parent / "site")}
-            | who
-        )
-        self.succeed("git", "init", "--quiet", "--initial-branch=main")
-        self.succeed("git", "add", "--all")
-        # One date: the exported file names the commit, which must be the same in two copies.
-        when = {f"GIT_{role}_DATE": "2024-01-01T00:00:00Z" for role in ("AUTHOR", "COMMITTER")}
-        self.succeed("env", *(f"{k}={v}" for k, v in when.items()), "git", "commit", "--quiet", "--message=state")
+        project.succeed("git", "init", "--quiet", "--initial-branch=main")
+        project.succeed("git", "add", "--all")
+        project.succeed("git", "commit", "--quiet", "--message=state")
+        return project
+
+    def cloned(self, root: Path, runtime: str) -> "Project":
+        """The same commit, whose name the exported file holds, before any results."""
+        self.succeed("git", "clone", "--quiet", str(self.root), str(root))
+        project = Project(root, runtime)
+        first = project.succeed("git", "rev-list", "--max-parents=0", "HEAD").strip()
+        project.succeed("git", "checkout", "--quiet", first)
+        return project
 
     def succeed(self, *command: str) -> str:
         done = subprocess.run(
@@ -152,7 +163,7 @@ class Project:
 @pytest.fixture(scope="module")
 def contained(images: None, tmp_path_factory: pytest.TempPathFactory) -> Project:  # noqa: ARG001
     """The project after `UCC_RUNTIME=docker dvc repro` with the smallest sensible parameters."""
-    project = Project(tmp_path_factory.mktemp("contained") / "project", "docker", SMALL)
+    project = Project.of_working_tree(tmp_path_factory.mktemp("contained") / "project", "docker", SMALL)
     said = project.succeed("dvc", "repro")
     assert said.count("docker/run: in a container of ucc:train") == 6
     return project
@@ -176,7 +187,7 @@ def test_serve_holds_onnxruntime_and_no_torch_within_350_mb_over_its_base(images
 
 
 def test_a_change_of_code_rebuilds_in_seconds(images: None, tmp_path: Path) -> None:  # noqa: ARG001
-    copy = Project(tmp_path / "project", "host", {}).root
+    copy = Project.of_working_tree(tmp_path / "project", "host", {}).root
     with (copy / "src/ucc/segmenter.py").open("a", encoding="utf-8") as source:
         source.write(f"# {time.time()}\n")
     begin = time.monotonic()
@@ -188,7 +199,7 @@ def test_a_change_of_code_rebuilds_in_seconds(images: None, tmp_path: Path) -> N
 
 @same_python
 def test_lock_and_metrics_are_the_same_in_the_container_and_on_this_machine(contained: Project, tmp_path: Path) -> None:
-    here = Project(tmp_path / "project", "host", SMALL)
+    here = contained.cloned(tmp_path / "project", "host")
     assert "docker/run: on this machine (UCC_RUNTIME=host)" in here.succeed("dvc", "repro")
     assert here.results() == contained.results()
     contained.environment |= {"UCC_RUNTIME": "host"}
@@ -198,7 +209,8 @@ def test_lock_and_metrics_are_the_same_in_the_container_and_on_this_machine(cont
 @same_python
 @pytest.mark.skipif(WANTED != "full", reason="the embedded default in full: make docker-test")
 def test_the_embedded_default_comes_out_the_same(images: None, tmp_path: Path) -> None:  # noqa: ARG001
-    projects = [Project(tmp_path / runtime / "project", runtime, {}) for runtime in ("docker", "host")]
+    first = Project.of_working_tree(tmp_path / "docker/project", "docker", {})
+    projects = first, first.cloned(tmp_path / "host/project", "host")
     for project in projects:
         begin = time.monotonic()
         project.succeed("dvc", "repro")
