@@ -9,15 +9,20 @@ KEY := $(shell { cat $(LOCK) pyproject.toml; pwd; } | cksum | tr -d ' ')
 ACTIVATE := PATH="$(VENV)/bin:$$PATH"
 COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
+BUILD := docker build --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg UV_DEFAULT_INDEX \
+	--build-arg UV_INDEX --build-arg REVISION="$$(git rev-parse HEAD)" \
+	--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+	--build-arg LOCK="$$(sha256sum requirements/train.txt | cut -c1-64)"
+
 export NO_ALBUMENTATIONS_UPDATE := 1
 export GX_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint lock clean environment python
+.PHONY: help setup repro test lint lock images docker-test serve clean environment python
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 setup: ## make .venv from the lock, unless it is current (another interpreter: make clean setup PYTHON=python3.12)
 	@[ "$$(cat $(VENV)/made-from 2>/dev/null)" = $(KEY) ] && $(VENV)/bin/python -c '' 2>/dev/null \
@@ -37,9 +42,19 @@ lint: setup ## check style and types
 	@$(ACTIVATE) && ruff check && ruff format --check && mypy
 
 lock: setup ## resolve pyproject.toml anew into requirements/*.txt
-	$(COMPILE) pyproject.toml --upgrade --extra train --extra dev -o $(LOCK)
+	$(COMPILE) pyproject.toml --upgrade --extra train --extra serve --extra dev -o $(LOCK)
 	$(COMPILE) pyproject.toml --extra train --constraint $(LOCK) -o requirements/train.txt
-	$(COMPILE) pyproject.toml --constraint $(LOCK) -o requirements/serve.txt
+	$(COMPILE) pyproject.toml --extra serve --constraint $(LOCK) -o requirements/serve.txt
+
+images: ## build the images ucc:train and ucc:serve (a package index of your own: PIP_INDEX_URL, UV_DEFAULT_INDEX)
+	$(BUILD) --target train --tag ucc:train .
+	$(BUILD) --target serve --tag ucc:serve .
+
+docker-test: setup ## build both images, run the default pipeline in one, segment a picture through the other
+	@$(ACTIVATE) UCC_DOCKER_TESTS=full pytest -m docker -rA --durations=0
+
+serve: setup ## segment pictures over HTTP with models/segmenter.onnx, on port 8000 of this machine
+	@$(ACTIVATE) python -m ucc.serve models/segmenter.onnx
 
 clean: ## remove .venv and the tools' caches; results and DVC's cache stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

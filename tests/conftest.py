@@ -20,6 +20,7 @@ from ucc.params import load_params
 # One thread: sums come out the same everywhere, and tests do not fight for cores. The variable is for child processes.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["UCC_RUNTIME"] = "host"  # tests of the container set their own
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))

@@ -34,6 +34,7 @@ PLUMBING = {
     "ucc.params",
     "ucc.paths",
     "ucc.progress",
+    "ucc.signals",
     "ucc.stage",
 }
 
@@ -93,7 +94,7 @@ def test_every_locked_package_is_pinned_and_hashed_and_no_lock_names_an_index(lo
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("serve.txt", ()), ("train.txt", ("train",)), ("dev.txt", ("train", "dev"))]
+    ("lock", "extras"), [("serve.txt", ("serve",)), ("train.txt", ("train",)), ("dev.txt", ("train", "serve", "dev"))]
 )
 def test_each_lock_holds_what_pyproject_asks_for(lock: str, extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -132,7 +133,7 @@ def test_dvc_yaml_names_the_places_where_the_library_writes() -> None:
 def test_dvc_yaml_has_one_stage_for_each_script() -> None:
     assert set(STAGES) == {script.stem for script in (ROOT / "pipeline").glob("*.py")}
     for stage in STAGES:
-        assert DVC["stages"][stage]["cmd"] == f"PYTHONPATH=src python pipeline/{stage}.py"
+        assert DVC["stages"][stage]["cmd"] == f"docker/run python pipeline/{stage}.py"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -215,7 +216,15 @@ FORBIDDEN = {
     part: tuple(
         f"ucc.{name}" for name in ("data", "models", "methods", "losses", "metrics", "training", "config", "inference")
     )
-    for part in ("ucc.segmenter", "ucc.tiling", "ucc.images", "ucc.pictures", "ucc.cli", "ucc.commands.segment")
+    for part in (
+        "ucc.segmenter",
+        "ucc.serve",
+        "ucc.tiling",
+        "ucc.images",
+        "ucc.pictures",
+        "ucc.cli",
+        "ucc.commands.segment",
+    )
 }
 
 
@@ -237,6 +246,7 @@ def test_imports_point_one_way(part: str) -> None:
         ("ucc.commands.segment", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.cli", ("numpy", "cv2", "onnxruntime", "torch")),
         ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
+        ("ucc.serve.app", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.config", ("torch", "albumentations", "great_expectations")),
         ("ucc.data.manifest", ("torch", "albumentations", "great_expectations")),
     ],

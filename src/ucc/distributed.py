@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import _get_default_store
 
 from ucc.errors import UserError
+from ucc.signals import StoppedError
 
 Result = TypeVar("Result")
 
@@ -114,6 +115,10 @@ def one_voice() -> Iterator[None]:
     except UserError as error:
         if not _first_to_say(str(error)):
             raise SystemExit(1) from None
+        raise
+    except StoppedError as error:
+        if not _first_to_say(str(error)):
+            raise SystemExit(error.status) from None
         raise
     except RuntimeError as error:
         if world() == 1 or not _lost_a_process(error):

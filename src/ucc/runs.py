@@ -98,12 +98,13 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
+            who, end = ("process", "kill") if owner.isdigit() else ("container", "docker stop")
             raise UserError(
-                f"{folder}: process {owner} is training this very run. Wait for it, or end it with `kill {owner}`; "
+                f"{folder}: {who} {owner} is training this very run. Wait for it, or end it with `{end} {owner}`; "
                 "the next start goes on from its last checkpoint."
             ) from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(os.environ.get("UCC_CONTAINER") or str(os.getpid()))
         lock.flush()
         # A kill while a checkpoint was being written leaves its temporary file, as large as the checkpoint.
         for leftover in folder.glob(".*.pt.*"):

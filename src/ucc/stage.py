@@ -13,6 +13,7 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 from ucc.config import Params
 from ucc.errors import UserError
 from ucc.params import load_params
+from ucc.signals import StoppedError
 
 # What the machine may refuse to a correct program, and what its user can do about it; any other OSError is a defect.
 REMEDIES = {
@@ -31,7 +32,7 @@ def run_stage(main: Callable[[Params], None]) -> None:
     """Call `main` with the parameters of params.yaml and the command line's overrides (`key=value`).
 
     Exits with status 1 and one message on a `UserError` or when the machine refuses (disk full, no permission),
-    with 130 on Ctrl-C.
+    with 130 on Ctrl-C, and with 143 on SIGTERM where the work can be stopped.
     """
     try:
         main(load_params(overrides=sys.argv[1:]))
@@ -41,5 +42,8 @@ def run_stage(main: Callable[[Params], None]) -> None:
         if error.errno not in REMEDIES:
             raise
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}. {REMEDIES[error.errno]}")
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.status)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,6 +26,7 @@ from ucc.methods import Method, build_method, method_class
 from ucc.models.store import SegmenterFacts, save_segmenter
 from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
 from ucc.seeding import seed as derive_seed
+from ucc.signals import StopRequest, stop_request
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,10 @@ def train(params: Params, paths: TrainingPaths) -> None:
     Raises:
         UserError: if the data cannot be read, another process trains this run, the loss is no longer finite, or one
             of several processes has ended.
+        StoppedError: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     idle = method_class(params).idle_in_warmup
-    with joined_devices(params.train, idle) as fabric, one_voice(), ExitStack() as held:
+    with joined_devices(params.train, idle) as fabric, one_voice(), ExitStack() as held, stop_request() as stop:
         info, manifest = DatasetInfo.read(paths.dataset), Manifest.read(paths.manifest)
         if not manifest.subset("val"):
             raise UserError(f"{paths.manifest}: there is no image to validate on; the data set needs a val split.")
@@ -63,7 +65,7 @@ def train(params: Params, paths: TrainingPaths) -> None:
             held.enter_context(locked(run))
             return run
 
-        Trainer(params, paths, info, manifest, on_first(claim), fabric).fit()
+        Trainer(params, paths, info, manifest, on_first(claim), fabric).fit(stop)
 
 
 class Trainer:
@@ -84,8 +86,9 @@ class Trainer:
         self.history = History()
         self.best: dict[str, float] = {"miou": -1.0, "step": 0}
 
-    def fit(self) -> None:
-        """The training loop."""
+    def fit(self, stop: StopRequest | None = None) -> None:
+        """The training loop; on `stop` it ends after the step, with its checkpoint."""
+        stop = StopRequest() if stop is None else stop
         params, fabric = self.params.train, self.fabric
         start = self._resume()
         method = self.method
@@ -110,10 +113,23 @@ class Trainer:
             validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
             if validated or done % params.log_every == 0:
                 self._log(done, validated, progress)
-            if done % params.checkpoint_every == 0 or done == params.steps:
+            stopping = self._stopping(stop, done)
+            if done % params.checkpoint_every == 0 or done == params.steps or stopping:
                 self._require_finite(torch.stack([record["loss"] for record in records]).sum(), done)
                 self._save(done)
+                if stopping:
+                    stop.raise_after(done)
         self._publish()
+
+    def _stopping(self, stop: StopRequest, step: int) -> bool:
+        """Whether to end after `step`. Several processes agree on it where they wait for each other anyway."""
+        if world() == 1:
+            return bool(stop)
+        if step % self.params.train.log_every:
+            return False
+        asked = gather(torch.tensor([stop.signal or 0], device=self.fabric.device)).max()
+        stop.signal = int(asked) or None
+        return bool(stop)
 
     def _gradients(self, batch: Batch, step: int) -> list[dict[str, Tensor]]:
         """Add up the gradients of the parts of a step's batch; for each part, the means over processes to record."""

@@ -1,7 +1,9 @@
 """A trained segmenter comes back from its file as it was, and nothing else does."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -44,6 +46,12 @@ def test_weights_statistics_and_facts_come_back_bit_for_bit(tmp_path: Path, trai
     assert all(torch.equal(value, expected[name]) for name, value in state.items())
     assert all(value.device.type == "cpu" for value in state.values())
     assert not any(module.training for module in loaded.modules())
+
+
+def test_the_same_segmenter_is_the_same_file_whatever_its_name(tmp_path: Path, trained: Segmenter) -> None:
+    for name in ("one.pt", "other.pt"):
+        save_segmenter(tmp_path / name, trained, FACTS)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "other.pt").read_bytes()
 
 
 def test_predictions_come_back_bit_for_bit(tmp_path: Path, trained: Segmenter) -> None:
@@ -134,9 +142,9 @@ def test_a_save_that_fails_leaves_the_old_file(
     save_segmenter(tmp_path / "model.pt", trained, FACTS)
     before = (tmp_path / "model.pt").read_bytes()
 
-    def full_disk(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
+    def full_disk(_: object, stream: BinaryIO) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ucc.models.store.torch.save", full_disk)
     with pytest.raises(OSError, match="No space left"):

@@ -30,8 +30,9 @@ def save_segmenter(path: Path, segmenter: Segmenter, facts: SegmenterFacts) -> N
     """Write weights and facts atomically."""
     structure = {"heads": len(segmenter.heads), "shared_encoder": len(segmenter.encoders) == 1}
     content = {"facts": asdict(facts), **structure, "state": segmenter.state_dict()}
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    # Given a path, torch.save puts its name inside: the same weights would be another file each time, and in dvc.lock.
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
