@@ -23,7 +23,13 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
 # What no result depends on: how parameters are read and checked, how errors, progress and files are written.
-PLUMBING = {"ucc", "ucc.config", "ucc.errors", "ucc.files", "ucc.params", "ucc.paths", "ucc.progress", "ucc.stage"}
+PLUMBING = {"ucc"} | {
+    f"ucc.{name}"
+    for name in (
+        *("checkpoints", "config", "errors", "files", "memory", "nonfinite", "params", "paths", "progress", "stage"),
+        "torch_files",
+    )
+}
 
 
 def normalized(requirement: str) -> str:

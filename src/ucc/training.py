@@ -1,5 +1,6 @@
 """Training: one loop for every method, resumable after any interruption to the same weights."""
 
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from ucc.checkpoints import load_checkpoint, save_checkpoint
 from ucc.config import Params, TrainParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.loader import StepBatches, training_batches
@@ -18,9 +20,11 @@ from ucc.errors import UserError
 from ucc.evaluation import validate_miou
 from ucc.files import atomic_path, write_json
 from ucc.history import CONFIDENCE, History, TrainingProgress
+from ucc.memory import explained_out_of_memory
 from ucc.methods import Method, build_method
 from ucc.models.store import SegmenterFacts, save_segmenter
-from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
+from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
+from ucc.runs import data_hash, fingerprint, locked
 from ucc.seeding import seed as derive_seed
 
 
@@ -42,13 +46,14 @@ def train(params: Params, paths: TrainingPaths) -> None:
     """Train `method.name` to `train.steps`, going on from the run's last checkpoint if there is one.
 
     Raises:
-        UserError: if the data cannot be read, another process trains this run, or the loss is no longer finite.
+        UserError: if the data cannot be read, another process trains this run, the loss is no longer finite,
+            or memory runs out.
     """
     info, manifest = DatasetInfo.read(paths.dataset), Manifest.read(paths.manifest)
     if not manifest.subset("val"):
         raise UserError(f"{paths.manifest}: there is no image to validate on; the data set needs a val split.")
     run = paths.runs / fingerprint(params, data_hash(paths.dataset, manifest), info)
-    with locked(run):
+    with locked(run), explained_out_of_memory(params):
         Trainer(params, paths, info, manifest, run).fit()
 
 
@@ -65,6 +70,7 @@ class Trainer:
         )
         self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.method, self.optimizer)
         self.history = History()
+        self.watch = LossWatch()
         self.best: dict[str, float] = {"miou": -1.0, "step": 0}
 
     def fit(self) -> None:
@@ -72,7 +78,7 @@ class Trainer:
         params, fabric = self.params.train, self.fabric
         start = self._resume()
         method = self.method
-        batches = StepBatches(
+        self.batches = batches = StepBatches(
             self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views
         )
         loader = training_batches(batches, start, params.steps, params.workers, fabric.device)
@@ -88,12 +94,14 @@ class Trainer:
             fabric.backward(losses.total)
             self.wrapped_optimizer.step()
             self.history.add(losses.record)
+            self.watch.add(step, losses)
             done = step + 1
             validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
             if validated or done % params.log_every == 0:
                 self._log(done, validated, progress)
             if done % params.checkpoint_every == 0 or done == params.steps:
-                self._require_finite(losses.total, done)
+                self._require_finite()
+                self._require_finite_weights(step)
                 self._save(done)
         self._publish()
 
@@ -119,16 +127,21 @@ class Trainer:
             row |= {
                 f"{CONFIDENCE}{name}": value for name, value in zip(self.info.classes, confidence.tolist(), strict=True)
             }
-        self._require_finite(torch.tensor(row["loss"]), step)
+        self._require_finite()
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
             save_segmenter(self.run / "best.pt", self.method.segmenter, self._facts(step))
         self._write_live()
 
-    def _require_finite(self, loss: Tensor, step: int) -> None:
+    def _require_finite(self) -> None:
         """Before anything is written that a later start would go on from."""
-        if not torch.isfinite(loss):
-            raise UserError(f"The loss is {loss.item()} near step {step}. Lower train.lr or train.head_lr_multiplier.")
+        found = self.watch.first_nonfinite()
+        if found is not None:
+            stop_nonfinite(found, self.batches, self.info, self.run)
+
+    def _require_finite_weights(self, step: int) -> None:
+        if not finite_weights(self.method):
+            stop_nonfinite(NonFinite(step, {"a weight": math.nan}), self.batches, self.info, self.run)
 
     def _write_live(self) -> None:
         """What `dvc exp show` and `dvc plots` read while training runs."""

@@ -10,6 +10,7 @@ from ucc.config import ModelParams
 from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.models.segmenter import Segmenter, build_segmenter
+from ucc.torch_files import write_torch
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def save_segmenter(path: Path, segmenter: Segmenter, facts: SegmenterFacts) -> N
     structure = {"heads": len(segmenter.heads), "shared_encoder": len(segmenter.encoders) == 1}
     content = {"facts": asdict(facts), **structure, "state": segmenter.state_dict()}
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        write_torch(temporary, content)
 
 
 def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from ucc.data.dataset import IGNORE_INDEX, SPLITS, DatasetInfo
 from ucc.data.images import Image, read_mask, write_png
-from ucc.data.sources.listing import Problems, some
-from ucc.errors import UserError
+from ucc.data.sources.listing import Problems
+from ucc.errors import UserError, some
 from ucc.files import atomic_folder
 
 UNLABELED = 11  # the masks' value for what belongs to no class

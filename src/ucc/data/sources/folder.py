@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ucc.data.dataset import DESCRIPTION, IMAGE_SUFFIXES, SPLITS, DatasetInfo
-from ucc.data.sources.listing import Problems, some
-from ucc.errors import UserError
+from ucc.data.sources.listing import Problems
+from ucc.errors import UserError, some
 from ucc.files import atomic_folder
 
 REQUIRED_SPLITS = ("train", "val")

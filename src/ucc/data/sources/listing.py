@@ -1,13 +1,12 @@
 """Listing the files of a source, and telling all that is wrong with it at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ucc.data.dataset import IMAGE_SUFFIXES
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 
 MASK_SUFFIXES = (".png",)
-SHOWN = 5
 
 
 class Problems:
@@ -54,10 +53,3 @@ class Problems:
         if not files:
             self.add(f"{folder}/: holds no {', '.join(suffixes)} file")
         return files
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few of many names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return ", ".join(listed[:SHOWN]) + more
