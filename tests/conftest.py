@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clones import Clone, make_clone
 from unreliable_web import Web
 
 from ucc.config import FolderParams, Params
@@ -138,6 +139,21 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     served = Web()
     yield served
     served.close()
+
+
+@pytest.fixture(scope="session")
+def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The project with the smallest sensible parameters, committed, before anything was run."""
+    return make_clone(tmp_path_factory.mktemp("fresh"))
+
+
+@pytest.fixture(scope="session")
+def finished_clone(fresh_clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The same after an undisturbed `dvc repro`, committed; tests that change anything change a copy."""
+    clone = fresh_clone.copy(tmp_path_factory.mktemp("finished"))
+    clone.succeed("dvc", "repro")
+    clone.commit()
+    return clone
 
 
 def tiny_samples() -> list[Sample]:

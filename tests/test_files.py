@@ -5,13 +5,14 @@ import hashlib
 import json
 import math
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ucc.files import atomic_folder, atomic_path, sha256, write_csv, write_json, write_text
+from ucc.files import atomic_folder, atomic_path, sha256, sweep, write_csv, write_json, write_text
 
 
 @pytest.fixture
@@ -85,6 +86,25 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
             (temporary / name).write_text(name)
     assert names(target) == ["second.txt"]
     assert names(target.parent) == ["out"]
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        with atomic_path(tmp_path / "out.txt"), atomic_folder(tmp_path / "out") as folder:
+            (folder / "half.txt").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    left = names(tmp_path)
+    assert len(left) == 2
+    with atomic_path(tmp_path / "mine.txt") as file, atomic_folder(tmp_path / "mine") as folder:
+        sweep(tmp_path)
+        assert sorted(path.name for path in (file, folder)) == names(tmp_path)
+        assert not set(left) & {file.name, folder.name}
+    (tmp_path / ".hidden").write_text("of the user")
+    sweep(tmp_path)
+    assert names(tmp_path) == [".hidden", "mine", "mine.txt"]
+    sweep(tmp_path / "no such folder")
 
 
 def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:

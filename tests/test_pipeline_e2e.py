@@ -2,139 +2,22 @@
 
 import csv
 import json
-import os
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
 import yaml
+from clones import RESULTS, TINY, Clone
 
 from ucc import paths
-
-ROOT = Path(__file__).parents[1]
-TINY: dict[str, dict[str, Any]] = {
-    "dataset": {
-        "name": "streets",
-        "root": None,
-        "max_side": None,
-        "streets": {"train_images": 16, "val_images": 3, "height": 64, "width": 128, "seed": 0},
-    },
-    "partition": {"ratio": "1/4", "seed": 0, "labeled_ids": None, "unlabeled_ids": None, "tuning_share": None},
-    "model": {"backbone": "mobilenet_v3_large", "weights": "none", "head": "separable", "head_width": 8},
-    "views": {"crop": [64, 64]},
-    "method": {"name": "ucc"},
-    "train": {
-        "steps": 3,
-        "supervised_warmup": 1,
-        "unsup_rampup": 1,
-        "batch_labeled": 2,
-        "batch_unlabeled": 2,
-        "log_every": 1,
-        "val_every": 2,
-        "checkpoint_every": 2,
-        "workers": 0,
-        "accelerator": "cpu",
-    },
-    "evaluate": {"checkpoint": "final", "sliding_window": False, "panels": 2},
-    "export": {"parity_images": 1},
-}
-RESULTS = [place for name, place in vars(paths).items() if name.isupper() and place not in (paths.RAW, paths.RUNS)]
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class Clone:
-    """A copy of the working tree as a git repository of its own."""
-
-    root: Path
-    environment: dict[str, str]
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone; its standard output and error come back as one text."""
-        return subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-
-    def succeed(self, *command: str) -> str:
-        """Run a command that must exit with 0; return what it wrote."""
-        done = self.run(*command)
-        assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}"
-        return done.stdout
-
-    def commit(self) -> None:
-        """Commit everything that git does not ignore."""
-        self.succeed("git", "add", "--all")
-        self.succeed("git", "commit", "--quiet", "--message", "state")
-
-    def restore(self) -> None:
-        """Go back to the last commit and its results, which a stage that failed has deleted."""
-        self.succeed("git", "checkout", "--quiet", "--", ".")
-        self.succeed("dvc", "checkout", "--quiet", "--force")
-
-    def edit_params(self, old: str, new: str) -> None:
-        """Replace a piece of params.yaml."""
-        path = self.root / "params.yaml"
-        text = path.read_text(encoding="utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(finished_clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The project after `dvc repro` with the smallest sensible parameters, everything committed."""
-    base = tmp_path_factory.mktemp("pipeline")
-    root = base / "project"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-    (root / "dvc.lock").unlink(missing_ok=True)
-    for place in RESULTS:
-        (root / place).unlink(missing_ok=True)
-    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    for section, values in TINY.items():
-        params[section] |= values
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-
-    # A git and a DVC that know nothing of this user; the clone's own source before the installed package.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_"))} | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": "src",
-        "HOME": str(base / "home"),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(base / "site"),
-        **{
-            f"GIT_{role}_{field}": "tester@example.org"
-            for role in ("AUTHOR", "COMMITTER")
-            for field in ("NAME", "EMAIL")
-        },
-    }
-    project = Clone(root, environment)
-    project.succeed("git", "init", "--quiet")
-    project.commit()
-    project.succeed("dvc", "repro")
-    project.commit()
-    return project
+    return finished_clone.copy(tmp_path_factory.mktemp("pipeline"))
 
 
 def test_repro_leaves_every_result_that_dvc_yaml_promises(clone: Clone) -> None:

@@ -24,18 +24,12 @@ PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
 # What no result depends on: how parameters are read and checked, how errors, progress and files are written, and how
 # files whose checksum is known are fetched.
-PLUMBING = {
-    "ucc",
-    "ucc.config",
-    "ucc.data.fetch",
-    "ucc.errors",
-    "ucc.files",
-    "ucc.launch",
-    "ucc.params",
-    "ucc.paths",
-    "ucc.progress",
-    "ucc.signals",
-    "ucc.stage",
+PLUMBING = {"ucc"} | {
+    f"ucc.{name}"
+    for name in (
+        *("checkpoints", "config", "data.fetch", "errors", "files", "launch", "memory", "nonfinite", "params", "paths"),
+        *("progress", "signals", "stage", "torch_files"),
+    )
 }
 
 

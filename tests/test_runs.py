@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
-from ucc.runs import code_version, data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
+from ucc.runs import code_version, data_hash, fingerprint, locked
 
 LoadParams = Callable[..., Params]
 INFO = DatasetInfo("toy", ("road", "car"), ((0, 0, 0), (255, 0, 0)), {"seed": 1})
@@ -124,39 +123,6 @@ def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
         _ = 1 / 0
     with locked(tmp_path):
         pass
-
-
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a/checkpoint.pt", {"step": 3, "weights": torch.arange(4.0)})
-    state = load_checkpoint(tmp_path / "a/checkpoint.pt")
-    assert state is not None
-    assert state["step"] == 3
-    assert torch.equal(state["weights"], torch.arange(4.0))
-
-
-def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "checkpoint.pt") is None
-
-
-def test_an_interrupted_write_leaves_the_checkpoint_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"step": 2})
-
-    def half(state: object, target: Path) -> None:  # noqa: ARG001
-        target.write_bytes(b"half of it")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(path, {"step": 4})
-    assert load_checkpoint(path) == {"step": 2}
-    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
-
-
-def test_a_damaged_checkpoint_is_named_with_a_remedy(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"checkpoint\.pt: the checkpoint is damaged .* Delete it to train anew"):
-        load_checkpoint(tmp_path / "checkpoint.pt")
 
 
 def test_a_corrected_mask_makes_another_run_but_an_unlabeled_one_does_not_count(

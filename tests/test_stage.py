@@ -67,6 +67,29 @@ def test_a_full_disk_ends_a_stage_with_the_file_and_what_to_do(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "stage.py"]
 
 
+def test_a_stage_waits_for_another_process_that_runs_the_same_script(tmp_path: Path) -> None:
+    body = "import time; from pathlib import Path; Path(str(time.time_ns())).touch(); time.sleep({seconds})"
+    run_script(tmp_path, "pass")
+    (tmp_path / "stage.py").write_text(SCRIPT.format(body=body.format(seconds=1)), encoding="utf-8")
+    command = [sys.executable, "stage.py"]
+    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert sorted(said) == ["", "waiting for another process that runs stage.py ...\n"]
+    first, second = sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit())
+    assert second - first >= 1e9
+
+
+def test_a_stage_removes_what_a_killed_one_left_half_written(tmp_path: Path) -> None:
+    body = (
+        "import os; from ucc.files import atomic_path; from ucc.paths import MANIFEST; "
+        "block = atomic_path(MANIFEST); block.__enter__(); os.kill(os.getpid(), 9)"
+    )
+    assert run_script(tmp_path, body).returncode == -9
+    assert len(list((tmp_path / "data").iterdir())) == 1
+    assert run_script(tmp_path, "pass").returncode == 0
+    assert list((tmp_path / "data").iterdir()) == []
+
+
 def test_a_defect_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
     done = run_script(tmp_path, "raise ZeroDivisionError")
     assert done.returncode == 1

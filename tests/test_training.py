@@ -1,7 +1,9 @@
 """Training as a user meets it: killed, started again, watched, and told that something is wrong."""
 
 import csv
+import errno
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -16,14 +18,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ucc.checkpoints import load_checkpoint, previous
 from ucc.config import Params
+from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
 from ucc.data.loader import StepBatches
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
+from ucc.methods import StepLosses
+from ucc.methods.ucc import UCC
 from ucc.models.store import load_segmenter
+from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.runs import data_hash, fingerprint, locked
-from ucc.training import TrainingPaths, parameter_groups, set_learning_rate, train
+from ucc.torch_files import write_torch
+from ucc.training import TrainingPaths, train
 
 LoadParams = Callable[..., Params]
 STEPS = 12
@@ -248,9 +256,90 @@ def test_history_has_a_row_for_every_log_step_with_losses_and_rates(
 
 def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(paths: TrainingPaths, tiny_params: LoadParams) -> None:
     params = tiny_params("train.lr=1.0e+30", "method.name=supervised", "train.val_every=12")
-    with pytest.raises(UserError, match=r"The loss is (nan|inf) near step \d+\. Lower train\.lr"):
+    with pytest.raises(UserError, match=r"not finite at step \d+: .* is (nan|inf).*lower train\.lr"):
         train(params, paths)
     assert not paths.final.exists()
+
+
+def test_a_broken_batch_is_named_exactly_and_written_to_look_at(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tiny_params("train.log_every=6", "train.checkpoint_every=6", "train.val_every=12")
+    step_of = UCC.forward
+
+    def break_step_8(method: UCC, batch: Batch, step: int) -> StepLosses:
+        losses = step_of(method, batch, step)
+        factor = math.nan if step == 7 else 1.0
+        return StepLosses(losses.total * factor, {k: v * factor for k, v in losses.record.items()})
+
+    monkeypatch.setattr(UCC, "forward", break_step_8)
+    with pytest.raises(UserError, match=r"not finite at step 8: loss is nan.*labeled: images/.*nonfinite_step_8"):
+        train(params, paths)
+    (run,) = paths.runs.iterdir()
+    assert json.loads((run / "nonfinite_step_8/batch.json").read_text())["labeled"][0].startswith("images/train")
+    state = load_checkpoint(run / "checkpoint.pt")
+    assert state is not None
+    assert state["step"] == 6
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_nothing_else(
+    paths: TrainingPaths, undisturbed: TrainingPaths, tiny_params: LoadParams, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ucc.training.Trainer._publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_params(), paths)
+    checkpoint = next(paths.runs.iterdir()) / "checkpoint.pt"
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
+    capsys.readouterr()
+    train(tiny_params(), paths)
+    said = capsys.readouterr().out
+    assert f"warning: {checkpoint} (step 12) is damaged; going on from {previous(checkpoint)} (step 10)" in said
+    assert "going on after step 10" in said
+    for result in ("final", "best", "history", "confidence", "metrics"):
+        assert getattr(paths, result).read_bytes() == getattr(undisturbed, result).read_bytes()
+
+
+def test_running_out_of_memory_says_what_to_lower_and_keeps_the_checkpoint(
+    paths: TrainingPaths, undisturbed: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step_of = UCC.forward
+
+    def too_large(method: UCC, batch: Batch, step: int) -> StepLosses:
+        if step == 5:
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return step_of(method, batch, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UCC, "forward", too_large)
+        with pytest.raises(UserError, match=r"train\.batch_labeled = 2.*views\.crop = \[32, 32\].*Lower"):
+            train(tiny_params(), paths)
+    train(tiny_params(), paths)
+    assert paths.final.read_bytes() == undisturbed.final.read_bytes()
+
+
+def test_a_full_disk_while_checkpointing_keeps_the_checkpoint_before(
+    paths: TrainingPaths, undisturbed: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: dict[str, Any]) -> None:
+        if content["step"] == 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_torch(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ucc.checkpoints.write_torch", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*checkpoint\.pt'"):
+            train(tiny_params(), paths)
+    state = load_checkpoint(next(paths.runs.iterdir()) / "checkpoint.pt")
+    assert state is not None
+    assert state["step"] == 6
+    train(tiny_params(), paths)
+    assert paths.final.read_bytes() == undisturbed.final.read_bytes()
 
 
 class TwoParts(nn.Module):

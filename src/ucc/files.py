@@ -1,4 +1,7 @@
-"""Files that are either whole or absent: every result is written beside its place, then renamed into it."""
+"""Files that are either whole or absent: every result is written beside its place, then renamed into it.
+
+What is being written is called `.<name>.partial.<letters>`. A kill leaves it behind, and `sweep` removes it later.
+"""
 
 import csv
 import errno
@@ -6,13 +9,17 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ucc.errors import UserError
+
+if sys.platform != "win32":  # where the exported segmenter runs, too
+    import fcntl
 
 
 @contextmanager
@@ -23,16 +30,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     On an error the temporary file is removed and `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.partial.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes files private; results are as readable as any other file of the user.
-        temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        with _held(temporary):
+            yield temporary
+            # mkstemp makes files private; results are as readable as any other file of the user.
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
     except OSError as error:
         # A failed write knows no name, and that of the temporary file would tell nobody anything.
         if error.filename is None or Path(str(error.filename)) == temporary:
@@ -46,16 +54,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; let it replace `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial."))
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        # Folders cannot be exchanged in one step: the old one stands aside until the new one is in place.
-        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / path.name
-        if path.exists():
-            path.rename(aside)
-        temporary.rename(path)
-        shutil.rmtree(aside.parent)
+        with _held(temporary):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            # Folders cannot be exchanged in one step: the old one stands aside until the new one is in place.
+            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial.")) / path.name
+            if path.exists():
+                path.rename(aside)
+            temporary.rename(path)
+            shutil.rmtree(aside.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -71,6 +80,35 @@ def explained(folder: Path) -> Iterator[None]:
         raise UserError(
             f"{error.filename or folder}: {error.strerror or error} while writing to {folder}. Mend it and run again."
         ) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what `atomic_path` and `atomic_folder` of processes that were killed left in `folder`.
+
+    What a living process is writing stays: it holds a lock, which ends with the process.
+    """
+    if sys.platform == "win32":
+        return
+    for leftover in folder.glob(".*.partial.*"):
+        try:
+            handle = os.open(leftover, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove(leftover)
+        except OSError:
+            continue
+        finally:
+            os.close(handle)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -96,6 +134,21 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _held(temporary: Path) -> Iterator[None]:
+    """Lock what is being written against `sweep`; on file systems without locks, nothing is ever swept."""
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
-from ucc.files import atomic_path, sha256
+from ucc.files import remove, sha256
 from ucc.models.weights import weights_identity
 from ucc.progress import Progress
 
@@ -28,7 +27,8 @@ _PACKAGE = Path(__file__).parent
 _CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py", "data/manifest.py",
          "data/samples.py",
          "copy_paste.py", "devices.py", "distributed.py", "evaluation.py", "flaws.py", "history.py", "images.py",
-         "inference.py", "losses.py", "metrics.py", "perturbations.py", "seeding.py", "training.py", "uncertainty.py",
+         "inference.py", "losses.py", "metrics.py", "optimizer.py", "perturbations.py", "seeding.py",
+         "training.py", "uncertainty.py",
          "methods/*.py", "models/*.py")  # fmt: skip
 
 
@@ -107,26 +107,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.write(os.environ.get("UCC_CONTAINER") or str(os.getpid()))
         lock.flush()
         # A kill while a checkpoint was being written leaves its temporary file, as large as the checkpoint.
-        for leftover in folder.glob(".*.pt.*"):
-            leftover.unlink()
+        # Not sweep: the workers of the killed trainer hold locks on such files for seconds.
+        for leftover in folder.glob(".*.partial.*"):
+            remove(leftover)
         yield
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that a crash leaves the old one or the new one, whole."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The state that `save_checkpoint` wrote, on the CPU, or None if there is none yet."""
-    if not path.is_file():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A damaged file shows in any of many exception types.
-        raise UserError(
-            f"{path}: the checkpoint is damaged ({type(error).__name__}). Delete it to train anew."
-        ) from error
-    return state

@@ -1,17 +1,18 @@
 """Training: one loop for every method, resumable after any interruption to the same weights."""
 
+import math
 import shutil
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD
 
-from ucc.config import Params, TrainParams
+from ucc.checkpoints import load_checkpoint, save_checkpoint
+from ucc.config import Params
 from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
 from ucc.data.loader import StepBatches, training_batches
@@ -22,9 +23,12 @@ from ucc.errors import UserError
 from ucc.evaluation import validate_miou
 from ucc.files import atomic_path, write_json
 from ucc.history import CONFIDENCE, History, TrainingProgress
-from ucc.methods import Method, build_method, method_class
+from ucc.memory import explained_out_of_memory
+from ucc.methods import Method, StepLosses, build_method, method_class
 from ucc.models.store import SegmenterFacts, save_segmenter
-from ucc.runs import data_hash, fingerprint, load_checkpoint, locked, save_checkpoint
+from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
+from ucc.optimizer import parameter_groups, set_learning_rate
+from ucc.runs import data_hash, fingerprint, locked
 from ucc.seeding import seed as derive_seed
 from ucc.signals import StopRequest, stop_request
 
@@ -50,8 +54,8 @@ def train(params: Params, paths: TrainingPaths) -> None:
     checkpoint, so that nodes need a file system in common.
 
     Raises:
-        UserError: if the data cannot be read, another process trains this run, the loss is no longer finite, or one
-            of several processes has ended.
+        UserError: if the data cannot be read, another process trains this run, the loss is no longer finite, memory
+            runs out, or one of several processes has ended.
         StoppedError: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     idle = method_class(params).idle_in_warmup
@@ -65,7 +69,9 @@ def train(params: Params, paths: TrainingPaths) -> None:
             held.enter_context(locked(run))
             return run
 
-        Trainer(params, paths, info, manifest, on_first(claim), fabric).fit(stop)
+        run = on_first(claim)
+        with explained_out_of_memory(params):
+            Trainer(params, paths, info, manifest, run, fabric).fit(stop)
 
 
 class Trainer:
@@ -84,6 +90,7 @@ class Trainer:
         )
         self.wrapped, self.wrapped_optimizer = self.fabric.setup(self.method, self.optimizer)
         self.history = History()
+        self.watch = LossWatch()
         self.best: dict[str, float] = {"miou": -1.0, "step": 0}
 
     def fit(self, stop: StopRequest | None = None) -> None:
@@ -109,13 +116,15 @@ class Trainer:
             self.wrapped_optimizer.step()
             for record in records:
                 self.history.add(record)
+                self.watch.add(step, StepLosses(record["loss"], record))
             done = step + 1
             validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
             if validated or done % params.log_every == 0:
                 self._log(done, validated, progress)
             stopping = self._stopping(stop, done)
             if done % params.checkpoint_every == 0 or done == params.steps or stopping:
-                self._require_finite(torch.stack([record["loss"] for record in records]).sum(), done)
+                self._require_finite()
+                self._require_finite_weights(step)
                 self._save(done)
                 if stopping:
                     stop.raise_after(done)
@@ -164,17 +173,27 @@ class Trainer:
             row |= {
                 f"{CONFIDENCE}{name}": value for name, value in zip(self.info.classes, confidence.tolist(), strict=True)
             }
-        self._require_finite(torch.tensor(row["loss"]), step)
+        self._require_finite()
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
             if rank() == 0:
                 save_segmenter(self.run / "best.pt", self.method.segmenter, self._facts(step))
         self._write_live()
 
-    def _require_finite(self, loss: Tensor, step: int) -> None:
+    def _require_finite(self) -> None:
         """Before anything is written that a later start would go on from."""
-        if not torch.isfinite(loss):
-            raise UserError(f"The loss is {loss.item()} near step {step}. Lower train.lr or train.head_lr_multiplier.")
+        self._stop_at(self.watch.first_nonfinite())
+
+    def _require_finite_weights(self, step: int) -> None:
+        self._stop_at(None if finite_weights(self.method) else NonFinite(step, {"a weight": math.nan}))
+
+    def _stop_at(self, found: NonFinite | None) -> None:
+        """Losses and weights are those of all processes, so all stop; the first one tells of the whole batch."""
+        if found is not None:
+            whole = StepBatches(
+                self.paths.dataset, self.manifest, self.params, self.method.uses_unlabeled, self.method.strong_views
+            )
+            on_first(lambda: stop_nonfinite(found, whole, self.info, self.run))
 
     def _write_live(self) -> None:
         """What `dvc exp show` and `dvc plots` read while training runs."""
@@ -246,32 +265,3 @@ class Trainer:
         best = self.run / "best.pt"
         with atomic_path(self.paths.best) as temporary:
             shutil.copyfile(best, temporary)
-
-
-def parameter_groups(method: nn.Module, params: TrainParams) -> list[dict[str, Any]]:
-    """SGD's groups: encoder and heads with their own rates, norms and biases of each without weight decay.
-
-    What does not require gradients, such as an averaged teacher, is in none.
-    """
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in method.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        key = "encoders." in name, parameter.ndim > 1
-        groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "name": ("encoder" if encoder else "heads") + ("" if decays else " without decay"),
-            "base_lr": params.lr * (1.0 if encoder else params.head_lr_multiplier),
-            "weight_decay": params.weight_decay if decays else 0.0,
-        }
-        for (encoder, decays), parameters in groups.items()
-    ]
-
-
-def set_learning_rate(optimizer: SGD, params: TrainParams, step: int) -> None:
-    """Polynomial decay, `lr = base * (1 - step / steps) ** power`, in each group."""
-    factor = (1 - step / params.steps) ** params.poly_power
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor

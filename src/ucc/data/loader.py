@@ -63,6 +63,18 @@ class StepBatches(Dataset[Batch]):
         """The batch of training step `step`."""
         return Batch(self._labeled_batch(step), self._unlabeled_batch(step) if self.unlabeled else None)
 
+    def names(self, step: int) -> dict[str, list[str]]:
+        """Which images, by their places in the data set, the batch of a step is made from: labelled, unlabelled."""
+        sizes = self.params.train
+        streams = {
+            "labeled": (self.labeled, self.labeled_slots, sizes.batch_labeled),
+            "unlabeled": (self.unlabeled, self.unlabeled_slots if self.unlabeled else [], sizes.batch_unlabeled),
+        }
+        return {
+            name: [self._sample(samples, name, step * size + slot).image for slot in slots]
+            for name, (samples, slots, size) in streams.items()
+        }
+
     def _labeled_batch(self, step: int) -> LabeledBatch:
         images, masks = [], []
         for slot in self.labeled_slots:

@@ -10,6 +10,7 @@ from ucc.config import ModelParams
 from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.models.segmenter import Segmenter, build_segmenter
+from ucc.torch_files import write_torch
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ def save_segmenter(path: Path, segmenter: Segmenter, facts: SegmenterFacts) -> N
     """Write weights and facts atomically."""
     structure = {"heads": len(segmenter.heads), "shared_encoder": len(segmenter.encoders) == 1}
     content = {"facts": asdict(facts), **structure, "state": segmenter.state_dict()}
-    # Given a path, torch.save puts its name inside: the same weights would be another file each time, and in dvc.lock.
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        torch.save(content, stream)
+    with atomic_path(path) as temporary:
+        write_torch(temporary, content)
 
 
 def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
