@@ -18,6 +18,7 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?start it with sbatch}"
 source .venv/bin/activate
 export PYTHONPATH=src
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # else processes that are started anew find the addresses of the old ones
 
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 exec srun torchrun \

@@ -53,6 +53,8 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
         _refuse(f"train.devices = {params.devices}, train.accelerator = {params.accelerator}: {str(error).strip()}")
     try:
         if processes > 1:
+            if torch.distributed.is_torchelastic_launched() and params.nodes == 1:
+                _join_attempt(fabric.device)
             fabric.launch()
         yield fabric
     except BaseException:
@@ -61,6 +63,26 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
         for child in launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else ():
             child.kill()
         raise
+
+
+def _join_attempt(device: torch.device) -> None:
+    """Join torchrun's processes before Fabric would, under names of their own for each restart.
+
+    torchrun keeps its store from start to start, and a process that finds the addresses there of those that have ended
+    fails to reach them. On several nodes, where restarts are counted differently, docker/slurm.sh has it make a new one.
+    """
+    store, rank, world = next(torch.distributed.rendezvous("env://", timeout=PATIENCE))
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group(
+        "nccl" if cuda else "gloo",
+        store=torch.distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store),
+        rank=rank,
+        world_size=world,
+        timeout=PATIENCE,
+        device_id=device if cuda else None,
+    )
 
 
 def _refuse(message: str) -> NoReturn:
