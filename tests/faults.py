@@ -2,7 +2,7 @@
 
     python tests/faults.py [--kills 20] [--seed 0] [--jobs 1]
 
-kills a tiny pipeline at that many random moments of its whole duration, each time in a fresh copy of the project:
+kills a tiny pipeline at that many random moments, one in each equal part of its whole duration, each time in a fresh copy of the project:
 every third time DVC alone, whose stage lives on, otherwise DVC with its stage. Moments are seconds of the processors'
 time, so that they mean the same on a busy machine. It prints a line for each, and exits with 1 if a metric or the
 hash of a result differs from those of an undisturbed run.
@@ -136,7 +136,7 @@ def main() -> None:
             flush=True,
         )
         rng = random.Random(options.seed)
-        moments = sorted(rng.uniform(0, duration) for _ in range(options.kills))
+        moments = [(n + rng.random()) / options.kills * duration for n in range(options.kills)]
         with ThreadPoolExecutor(options.jobs) as pool:
             cases = [Case(fresh, base / f"kill_{n}", n, moment) for n, moment in enumerate(moments, start=1)]
             outcomes = list(pool.map(lambda case: case.run(expected), cases))
