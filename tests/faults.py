@@ -2,10 +2,10 @@
 
     python tests/faults.py [--kills 20] [--seed 0] [--jobs 1]
 
-kills a tiny pipeline at that many random moments, one in each equal part of its whole duration, each time in a fresh copy of the project:
-every third time DVC alone, whose stage lives on, otherwise DVC with its stage. Moments are seconds of the processors'
-time, so that they mean the same on a busy machine. It prints a line for each, and exits with 1 if a metric or the
-hash of a result differs from those of an undisturbed run.
+kills a tiny pipeline at that many random moments, one in each equal part of its whole duration, each time in a fresh
+copy of the project: every third time DVC alone, whose stage lives on, otherwise DVC with its stage. Moments are
+seconds of the processors' time, so that they mean the same on a busy machine. It prints a line for each, and exits
+with 1 if a metric or the hash of a result differs from those of an undisturbed run.
 """
 
 import argparse
