@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from ucc.config import TrainParams
@@ -71,7 +71,7 @@ def _join_attempt(device: torch.device) -> None:
     """Join torchrun's processes before Fabric would, under names of their own for each restart.
 
     torchrun keeps its store from start to start, and a process that finds the addresses there of those that have ended
-    fails to reach them. On several nodes, where restarts are counted otherwise, docker/slurm.sh has it make a new one.
+    fails to reach them. On several nodes restarts are counted differently; there docker/slurm.sh asks for a new store.
     """
     store, rank, world = next(rendezvous("env://", timeout=PATIENCE))
     cuda = device.type == "cuda"

@@ -207,7 +207,7 @@ def _first_to_say(what: str) -> bool:
     try:
         return bool(_get_default_store().add(f"ucc said {what}", 1) == 1)
     except RuntimeError:
-        return True  # the store went down with the process that kept it
+        return False  # the store went down with the first process, which has said what there was to say
 
 
 def _lost_a_process(error: RuntimeError) -> bool:
