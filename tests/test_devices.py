@@ -222,7 +222,7 @@ def test_an_error_is_said_once_however_many_processes_meet_it(
 ) -> None:
     two = ("train.devices=2", "method.name=supervised", *SMALL, *FOUR)
     paths = places(tmp_path / "diverging", tiny_dataset, tiny_manifest)
-    assert "Lower train.lr" in failed(tmp_path / "1", tiny_params(*two, "train.lr=1.0e+30"), paths)
+    assert "lower train.lr" in failed(tmp_path / "1", tiny_params(*two, "train.lr=1.0e+30"), paths)
     paths = places(tmp_path / "locked", tiny_dataset, tiny_manifest)
     info = DatasetInfo.read(tiny_dataset)
     with locked(paths.runs / fingerprint(tiny_params(*two), data_hash(tiny_dataset, tiny_manifest), info)):
@@ -258,7 +258,7 @@ def gradients(self, batch, step):
 
 Trainer._gradients = gradients
 if __name__ == "__main__":
-    run_stage(stage.main)
+    run_stage(stage.main, wait=False)
 """
 TEN = ("method.name=supervised", "train.steps=10", "train.val_every=5", "train.checkpoint_every=3", "train.devices=2")
 
