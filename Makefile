@@ -19,7 +19,7 @@ export GX_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test faults lint lock images docker-test serve clean environment python
+.PHONY: help setup repro test test-all faults lint lock images docker-test serve clean environment python
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -37,6 +37,9 @@ repro: setup ## run every stage that is not up to date, then say where the resul
 
 test: setup ## run the tests
 	@$(ACTIVATE) pytest
+
+test-all: setup ## run the tests that take minutes as well
+	@$(ACTIVATE) pytest -m ''
 
 faults: setup ## kill `dvc repro` at 20 random moments, each time run it again and compare the results (half an hour)
 	@$(ACTIVATE) python tests/faults.py

@@ -173,7 +173,7 @@ def test_two_processes_train_as_one(
     assert_same_training(one, two)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_as_one_in_single_precision(
     tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
 ) -> None:
@@ -306,7 +306,7 @@ def assert_ended_like(undisturbed: TrainingPaths, project: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["torchrun", "fabric"])
 def test_the_death_of_a_process_ends_the_training_and_the_next_start_goes_on(
     launcher: str, project: Path, undisturbed: TrainingPaths, tiny_params: LoadParams

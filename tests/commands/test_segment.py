@@ -237,7 +237,7 @@ def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: P
     assert not list(out.glob(".*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_hundred_megapixels_take_less_than_two_gigabytes(model: Path, tmp_path: Path) -> None:
     band = cv2.resize(np.random.default_rng(0).integers(0, 256, (100, 1000, 3), dtype=np.uint8), (10_000, 1000))
     assert cv2.imwrite(str(tmp_path / "large.jpg"), np.tile(band, (10, 1, 1)))
