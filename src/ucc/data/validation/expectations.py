@@ -25,8 +25,8 @@ from great_expectations.data_context.types.base import (
 )
 
 from ucc.data.validation.checks import Check
+from ucc.data.validation.data_docs import build_data_docs
 from ucc.data.validation.result import CheckResult
-from ucc.files import atomic_folder
 
 # Their words for what stops a pipeline and what does not.
 SEVERITIES = {"error": "critical", "warning": "warning"}
@@ -68,7 +68,7 @@ def run_checks(
             check = chosen[_check_name(result)]
             results[check.name] = _check_result(check, result, table)
     if docs:
-        _build_docs(context, docs)
+        build_data_docs(context, docs, RUN.run_time)
     return [results[check.name] for check in checks]
 
 
@@ -82,22 +82,6 @@ def _context() -> AbstractDataContext:
             analytics_enabled=False,
         ),
     )
-
-
-def _build_docs(context: AbstractDataContext, folder: Path) -> None:
-    with atomic_folder(folder) as temporary:
-        context.add_data_docs_site(
-            "reports",
-            {
-                "class_name": "SiteBuilder",
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                "store_backend": {
-                    "class_name": "TupleFilesystemStoreBackend",
-                    "base_directory": str(temporary.absolute()),
-                },
-            },
-        )
-        context.build_data_docs()
 
 
 def _check_name(result: ExpectationValidationResult) -> str:
