@@ -8,6 +8,8 @@ KEY := $(shell { cat $(LOCK) pyproject.toml; pwd; } | cksum | tr -d ' ')
 # Not exported for make itself: there, python3 must remain the user's own.
 ACTIVATE := PATH="$(VENV)/bin:$$PATH"
 COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
+# Several tests at once, each on one core; more than four would mostly wait for the few that take a minute.
+PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 BUILD := docker build --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg UV_DEFAULT_INDEX \
 	--build-arg UV_INDEX --build-arg REVISION="$$(git rev-parse HEAD)" \
@@ -36,10 +38,10 @@ repro: setup ## run every stage that is not up to date, then say where the resul
 	@echo "segmenter  models/segmenter.onnx (.venv/bin/ucc segment IMAGE_OR_FOLDER ... OUT)"
 
 test: setup ## run the tests
-	@$(ACTIVATE) pytest
+	@$(ACTIVATE) $(PYTEST)
 
 test-all: setup ## run the tests that take minutes as well
-	@$(ACTIVATE) pytest -m ''
+	@$(ACTIVATE) $(PYTEST) -m ''
 
 faults: setup ## kill `dvc repro` at 20 random moments, each time run it again and compare the results (half an hour)
 	@$(ACTIVATE) python tests/faults.py
