@@ -4,6 +4,7 @@ import csv
 import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,13 +19,15 @@ from conftest import TINY
 from torch import Tensor, nn
 
 from ucc.config import Params
+from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest, Sample
-from ucc.distributed import SyncedBatchNorm, synchronize_batchnorm
+from ucc.distributed import SyncedBatchNorm, rank, synchronize_batchnorm
 from ucc.errors import UserError
 from ucc.launch import must_start_processes, start_processes
 from ucc.runs import data_hash, fingerprint, locked
-from ucc.training import TrainingPaths, train
+from ucc.signals import StoppedError
+from ucc.training import Trainer, TrainingPaths, train
 
 LoadParams = Callable[..., Params]
 ROOT = Path(__file__).resolve().parents[1]
@@ -331,6 +334,40 @@ def test_torchrun_recovers_by_itself(project: Path, undisturbed: TrainingPaths) 
     assert "going on after step 6" in done.stdout
     assert_ended_like(undisturbed, project)
     assert (project / "models/final.pt").exists()
+
+
+def stopped_in_one(params: Params, paths: TrainingPaths) -> None:
+    """Train; the second process alone gets a SIGTERM, in the third step."""
+    inner = Trainer._gradients
+
+    def gradients(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        if step == 2 and rank() == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return inner(self, batch, step)
+
+    Trainer._gradients = gradients  # type: ignore[method-assign]
+    try:
+        train(params, paths)
+    except StoppedError as stopped:
+        print(stopped, flush=True)
+        sys.exit(stopped.status)
+
+
+def test_a_signal_to_one_process_ends_all_after_the_same_step_and_the_next_start_goes_on(
+    undisturbed: TrainingPaths, tmp_path: Path, tiny_params: LoadParams
+) -> None:
+    paths = places(tmp_path, undisturbed.dataset, Manifest.read(undisturbed.manifest))
+    params = tiny_params(*SMALL, *TEN, "train.checkpoint_every=100", "train.log_every=2")
+    processes = start(2, tmp_path / "first", stopped_in_one, params, paths)
+    for process in processes:
+        process.join()
+    said = "".join(log.read_text() for log in sorted((tmp_path / "first").glob("log*")))
+    assert [process.exitcode for process in processes] == [128 + signal.SIGTERM] * 2, said
+    # Step 4 is the first after it at which the processes wait for each other.
+    assert said.count("SIGTERM: stopped after step 4") == 1, said
+    run(2, tmp_path / "second", train, params, paths)
+    assert "going on after step 4" in (tmp_path / "second/log0").read_text()
+    assert_ended_like(undisturbed, tmp_path)
 
 
 def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
