@@ -49,7 +49,7 @@ def test_names_are_unique_and_fit_for_a_git_reference(tmp_path: Path) -> None:
 def test_a_run_is_the_same_wherever_its_data_lie_and_another_with_any_other_change(tmp_path: Path) -> None:
     here, there, other = (
         identity(asdict(plan_of(tmp_path, *change).runs[0].params))
-        for change in ((), ("dataset.root=/elsewhere", "train.workers=2"), ("train.lr=0.3",))
+        for change in ((), ("dataset.root=/elsewhere", "train.workers=2", "export.parity_images=1"), ("train.lr=0.3",))
     )
     assert here == there != other
 

@@ -12,8 +12,9 @@ import yaml
 from ucc.errors import UserError
 from ucc.experiments import __main__ as command
 from ucc.experiments.finished import Finished, finished_runs, queued_names
-from ucc.experiments.plan import Paper, Plan, identity, read_plan
+from ucc.experiments.plan import PLACES, Paper, Plan, flatten, identity, read_plan
 from ucc.experiments.plot import plot
+from ucc.experiments.recorded import recorded_runs
 from ucc.experiments.table import cells, markdown, run_rows
 
 ROOT = Path(__file__).parents[2]
@@ -170,11 +171,51 @@ def test_only_what_is_neither_done_nor_waiting_is_queued(
     assert "10 of 12 runs queued" in shown
 
 
-def test_the_command_writes_three_files(plan: Plan, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_its_files(plan: Plan, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command.table(plan)
-    assert {path.name for path in (repository / "results").iterdir()} == {"methods.md", "methods.csv", "methods.svg"}
+    written = {path.name for path in (repository / "results").iterdir()}
+    assert written == {f"methods.{kind}" for kind in ("md", "csv", "svg", "params.yaml")}
     assert "11 runs are missing" in capsys.readouterr().out
     rows = (repository / "results/methods.csv").read_text().splitlines()
     assert rows[0].startswith("arm,column,seed,head_1")
     assert rows[1].startswith("supervised,1/16,0,44.5")
     assert len(rows) == 13
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_run_whose_row_is_committed_counts_on_a_machine_that_never_made_it(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.table(plan)
+    rows = Path("results/methods.csv").read_text()
+    git(Path(), "update-ref", "-d", "refs/exps/12/345/mine")
+    assert finished_runs(Path()) == {}
+    monkeypatch.setattr(command, "_dvc", lambda *_: "")
+    capsys.readouterr()
+    command.queue(plan)
+    assert f"done     {plan.runs[0].name}: mIoU 44.50" in capsys.readouterr().out
+    command.table(plan)
+    assert Path("results/methods.csv").read_text() == rows
+    Path("results/methods.csv").write_text("".join(rows.splitlines(keepends=True)[:1]))
+    capsys.readouterr()
+    command.queue(plan)
+    assert f"queued   {plan.runs[0].name}" in capsys.readouterr().out
+
+
+def test_a_spoilt_row_is_named(plan: Plan, repository: Path) -> None:
+    command.table(plan)
+    path = repository / "results/methods.csv"
+    path.write_text(path.read_text().replace("44.5", "lots"))
+    with pytest.raises(UserError, match=r"methods\.csv:2: not a run .* counts as missing"):
+        recorded_runs(repository / "results")
+
+
+@pytest.mark.usefixtures("repository")
+def test_the_exact_parameters_of_every_run_stand_beside_the_table(plan: Plan) -> None:
+    command.table(plan)
+    written = yaml.safe_load(Path("results/methods.params.yaml").read_text())
+    for run in plan.runs:
+        found = written["common"] | written["runs"][run.name]
+        wanted = {key: value for key, value in flatten(asdict(run.params)).items() if key not in PLACES}
+        assert found == wanted
+    assert set(written["runs"][plan.runs[0].name]) == {"method.name", "partition.ratio", "train.seed"}

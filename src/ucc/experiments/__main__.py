@@ -1,7 +1,8 @@
 """`python -m ucc.experiments queue|table FILE [key=value ...]`: run an experiment file, and write its table.
 
 `queue` puts every run that is neither done nor waiting into DVC's queue; `dvc queue start -j N` then works it off.
-After an interruption the same two commands go on. `table` writes results/<file>.md, .csv and .svg from what is done.
+After an interruption the same two commands go on. `table` writes results/<file>.md, .csv, .svg and .params.yaml from
+what is done. A run whose row stands in a results/*.csv is done, wherever it was made; without the row it is made again.
 """
 
 import argparse
@@ -10,10 +11,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import yaml
+
 from ucc.errors import UserError
-from ucc.experiments.finished import finished_runs, queued_names
-from ucc.experiments.plan import Plan, differences, identity, read_plan
-from ucc.experiments.table import RUN_COLUMNS, cells, markdown, run_rows
+from ucc.experiments.finished import Finished, finished_runs, queued_names
+from ucc.experiments.plan import Plan, differences, exact_params, identity, read_plan
+from ucc.experiments.recorded import COLUMNS, recorded_runs
+from ucc.experiments.table import cells, markdown, run_rows
 from ucc.files import write_csv, write_text
 from ucc.params import load_params
 
@@ -22,7 +26,7 @@ RESULTS = Path("results")
 
 def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
-    finished, present = finished_runs(Path()), load_params()
+    finished, present = done_runs(), load_params()
     waiting = queued_names(_dvc("queue", "status"))
     added = 0
     for run in plan.runs:
@@ -41,18 +45,27 @@ def queue(plan: Plan) -> None:
 
 
 def table(plan: Plan) -> None:
-    """Write the table in three forms, and print it."""
+    """Write the table in three forms and the parameters of its runs, and print it."""
     from ucc.experiments.plot import plot  # matplotlib takes a second to import, which queueing need not wait for
 
-    finished = finished_runs(Path())
+    finished = done_runs()
     filled = cells(plan, finished)
     text = markdown(plan, filled, finished)
     write_text(RESULTS / f"{plan.name}.md", text)
-    write_csv(RESULTS / f"{plan.name}.csv", run_rows(plan, finished), RUN_COLUMNS)
+    write_csv(RESULTS / f"{plan.name}.csv", run_rows(plan, finished), COLUMNS)
+    write_text(RESULTS / f"{plan.name}.params.yaml", yaml.safe_dump(exact_params(plan), sort_keys=False))
     plot(plan, filled, RESULTS / f"{plan.name}.svg")
     print(text)
     missing = sum(value is None for cell in filled for value in cell.values)
-    print(f"wrote {RESULTS / plan.name}.md, .csv, .svg" + (f"; {missing} runs are missing" if missing else ""))
+    print(
+        f"wrote {RESULTS / plan.name}.md, .csv, .svg, .params.yaml"
+        + (f"; {missing} runs are missing" if missing else "")
+    )
+
+
+def done_runs() -> dict[str, Finished]:
+    """Runs of this clone and, below them, those that results/ records."""
+    return recorded_runs(RESULTS) | finished_runs(Path())
 
 
 def main(arguments: list[str]) -> None:

@@ -17,6 +17,8 @@ from ucc.params import load_params
 
 # Where things lie and what they run on: a run is the same run wherever it is made.
 PLACES = ("dataset.root", "train.workers", "train.accelerator", "train.log_every")
+# A run ends with its evaluation.
+AFTERWARDS = "export."
 KEYS = ("title", "note", "params", "set", "arms", "columns", "seeds", "paper")
 
 Setting = dict[str, Any]
@@ -90,9 +92,20 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
 
 
 def identity(params: Mapping[str, Any]) -> str:
-    """Hash of nested parameters, places aside: equal for two runs that must give the same result."""
-    kept = {key: value for key, value in flatten(params).items() if key not in PLACES}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+    """Hash of nested parameters, 16 digits: equal for two runs that must give the same figures, wherever made."""
+    kept = {k: v for k, v in flatten(params).items() if k not in PLACES and not k.startswith(AFTERWARDS)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def exact_params(plan: Plan) -> dict[str, Any]:
+    """The parameters of every run: what all share, and by name of the run what each adds."""
+    flat = {run.name: {k: v for k, v in flatten(asdict(run.params)).items() if k not in PLACES} for run in plan.runs}
+    first, *others = flat.values()
+    common = {k: v for k, v in first.items() if all(other[k] == v for other in others)}
+    return {
+        "common": common,
+        "runs": {name: {k: v for k, v in f.items() if k not in common} for name, f in flat.items()},
+    }
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Setting:

@@ -6,8 +6,7 @@ from statistics import mean, stdev
 
 from ucc.experiments.finished import Finished
 from ucc.experiments.plan import Plan, Run, flatten, identity
-
-PREDICTORS = ("head_1", "head_2", "mean")
+from ucc.experiments.recorded import PARAMETERS, record
 
 
 @dataclass(frozen=True)
@@ -60,16 +59,11 @@ def run_rows(plan: Plan, finished: Mapping[str, Finished]) -> list[dict[str, str
     rows: list[dict[str, str | int | float]] = []
     for run in plan.runs:
         row: dict[str, str | int | float] = {"arm": run.arm, "column": run.column, "seed": run.seed}
-        done = finished.get(identity(asdict(run.params)))
-        if done:
-            row |= {name: done.evaluation[name]["miou"] for name in PREDICTORS if name in done.evaluation}
-            row |= {"experiment": done.name, "revision": done.revision, "code": done.code}
-            row["manifest"] = done.evaluation["manifest"]
+        key = identity(asdict(run.params))
+        if done := finished.get(key):
+            row |= {**record(done), PARAMETERS: key}
         rows.append(row)
     return rows
-
-
-RUN_COLUMNS = ("arm", "column", "seed", *PREDICTORS, "manifest", "experiment", "revision", "code")
 
 
 def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) -> str:
