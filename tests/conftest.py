@@ -1,6 +1,7 @@
 """What several test files share: a tiny data set in the canonical layout, and parameters that fit it."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
@@ -22,6 +23,9 @@ from ucc.params import load_params
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["UCC_RUNTIME"] = "host"  # tests of the container set their own
+# Shells start what runs in the background with Ctrl-C ignored, which these tests and what they start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
