@@ -62,7 +62,7 @@ docker-test: setup ## build both images, run the default pipeline in one, segmen
 	@$(ACTIVATE) UCC_DOCKER_TESTS=full pytest -m docker -rA --durations=0
 
 serve: setup ## segment pictures over HTTP with models/segmenter.onnx, on port 8000 of this machine
-	@$(ACTIVATE) python -m ucc.serve models/segmenter.onnx
+	@$(ACTIVATE) python -m ucc serve models/segmenter.onnx
 
 clean: ## remove .venv and the tools' caches; results and DVC's cache stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -329,7 +329,7 @@ def test_serve_is_healthy_and_segments_a_picture(service: str, contained: Projec
     request = urllib.request.Request(f"{service}/segment", data=picture.read_bytes(), method="POST")
     with urllib.request.urlopen(request, timeout=60) as answer:
         served = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    contained.succeed("python", "-m", "ucc.segmenter", str(paths.SEGMENTER), str(picture), "--out", "runs/here")
+    contained.succeed("python", "-m", "ucc", "segment", "--model", str(paths.SEGMENTER), str(picture), "runs/here")
     here = cv2.imread(str(contained.root / f"runs/here/{picture.stem}_classes.png"), cv2.IMREAD_UNCHANGED)
     assert served is not None
     assert here is not None

@@ -218,6 +218,7 @@ FORBIDDEN = {
         "ucc.pictures",
         "ucc.cli",
         "ucc.commands.segment",
+        "ucc.commands.serve",
     )
 }
 

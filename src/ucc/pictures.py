@@ -33,9 +33,14 @@ def draw_uncertainty(uncertainty: NDArray[np.float32], num_classes: int) -> Pixe
 
     The scale is the same for every image, so that pictures can be compared.
     """
-    share = np.clip(uncertainty / (1 - 1 / num_classes), 0, 1)
-    heat = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    heat = cv2.applyColorMap(scale_uncertainty(uncertainty, num_classes), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(heat[..., ::-1], dtype=np.uint8)
+
+
+def scale_uncertainty(uncertainty: NDArray[np.float32], num_classes: int) -> Pixels:
+    """Uncertainty as bytes: 0 is certain, 255 as uncertain as C classes can be, 1 - 1/C."""
+    share = np.clip(uncertainty / (1 - 1 / num_classes), 0, 1)
+    return np.asarray(np.rint(share * 255), np.uint8)
 
 
 def encode_indexed_png(classes: Pixels, colors: Colors) -> bytes:

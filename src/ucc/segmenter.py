@@ -25,6 +25,8 @@ OUTPUTS = ("classes", "uncertainty")
 LOGITS = "logits"
 TILE = 1024
 OVERLAP = 256
+# bincount makes integers of 8 bytes of what it counts, so a large map is counted in parts.
+COUNTED_AT_ONCE = 2**22
 
 
 class Segmentation(NamedTuple):
@@ -32,6 +34,19 @@ class Segmentation(NamedTuple):
 
     classes: NDArray[np.uint8]
     uncertainty: NDArray[np.float32]
+
+    def shares(self, num_classes: int) -> list[float]:
+        """Share of each class among all pixels, in [0, 1], in the order of the indices."""
+        flat = self.classes.reshape(-1)
+        counts = np.zeros(num_classes, np.int64)
+        for start in range(0, flat.size, COUNTED_AT_ONCE):
+            counts += np.bincount(flat[start : start + COUNTED_AT_ONCE], minlength=num_classes)
+        return [float(share) for share in counts / flat.size]
+
+    @property
+    def mean_uncertainty(self) -> float:
+        """Over all pixels."""
+        return float(self.uncertainty.mean(dtype=np.float64))
 
 
 class Segmenter:

@@ -23,7 +23,8 @@ from brightest_model import COLORS, write_model
 
 from ucc.pictures import encode_png
 from ucc.segmenter import Segmenter
-from ucc.serve.app import Limits, create_app
+from ucc.serve.app import create_app
+from ucc.serve.limits import Limits
 
 ROOT = Path(__file__).parents[2]
 LIMITS = Limits(body=50_000, pixels=10_000)
@@ -149,7 +150,7 @@ def test_it_keeps_answering_after_a_client_hung_up(port: int) -> None:
 
 def test_a_missing_model_ends_the_service_with_one_line() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ucc.serve", "nowhere.onnx"],
+        [sys.executable, "-m", "ucc", "serve", "nowhere.onnx"],
         capture_output=True,
         text=True,
         check=False,

@@ -11,9 +11,6 @@ import numpy as np
 from ucc.files import atomic_path, write_json
 from ucc.segmenter import Segmentation
 
-# bincount makes integers of 8 bytes of what it counts, so a large map is counted in parts.
-COUNTED_AT_ONCE = 2**22
-
 
 class Shares(NamedTuple):
     """Shares of the classes in [0, 1], in the order of their indices, and the mean uncertainty of one image."""
@@ -25,12 +22,7 @@ class Shares(NamedTuple):
 
 def measure(image: Path, segmentation: Segmentation, num_classes: int) -> Shares:
     """Count the pixels of each class."""
-    flat = segmentation.classes.reshape(-1)
-    counts = np.zeros(num_classes, np.int64)
-    for start in range(0, flat.size, COUNTED_AT_ONCE):
-        counts += np.bincount(flat[start : start + COUNTED_AT_ONCE], minlength=num_classes)
-    mean = float(segmentation.uncertainty.mean(dtype=np.float64))
-    return Shares(image, [float(share) for share in counts / flat.size], mean)
+    return Shares(image, segmentation.shares(num_classes), segmentation.mean_uncertainty)
 
 
 def write_shares(folder: Path, rows: Sequence[Shares], classes: Sequence[str]) -> None:

@@ -1,0 +1,93 @@
+"""`ucc serve`: an exported model as an HTTP service."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ucc.errors import UserError
+from ucc.segmenter import Segmenter
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the model that the command line names until a signal; returns the exit status.
+
+    Raises:
+        UserError: if the packages for it are missing, the model cannot be used, or the address is taken.
+    """
+    options = _parse(arguments)
+    try:
+        from ucc.serve.app import create_app
+        from ucc.serve.limits import Limits
+        from ucc.serve.server import listen, serve
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"ucc serve needs the package {error.name}: pip install 'ucc[serve]', or '.[serve]'."
+        ) from error
+    given = {name: getattr(options, name) for name in ("body", "pixels", "concurrency", "queue", "body_seconds")}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    app = create_app(Segmenter(options.model, threads=1), limits)
+    with listen(options.host, options.port) as listener:
+        host, port = listener.getsockname()[:2]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(
+            f"{options.model} at http://{address} ({limits.concurrency} at once, {limits.waiting} may wait)", flush=True
+        )
+        return serve(app, listener, options.drain_seconds, options.end_seconds)
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    parser = argparse.ArgumentParser(
+        prog="ucc serve",
+        description="Segment pictures over HTTP: curl --data-binary @photo.jpg 127.0.0.1:8000/segment -o classes.png. "
+        "/docs lists what else it answers.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the .onnx file that the stage `export` wrote")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, reached from this machine alone")
+    parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0: any that is free")
+    parser.add_argument(
+        "--concurrency", type=_positive, metavar="N", help="requests at once, one thread each (default: the cores)"
+    )
+    parser.add_argument(
+        "--queue", type=_positive, metavar="N", help="requests that may wait (default: four times as many)"
+    )
+    parser.add_argument(
+        "--max-bytes", type=_positive, dest="body", metavar="N", help="of a request's body (default: 20 million)"
+    )
+    parser.add_argument(
+        "--max-pixels", type=_positive, dest="pixels", metavar="N", help="of a picture (default: 16 million)"
+    )
+    parser.add_argument(
+        "--body-seconds", type=_seconds, metavar="S", help="for a request's body to arrive (default: 30)"
+    )
+    parser.add_argument(
+        "--drain-seconds",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="after SIGTERM, go on accepting for so long while /v2/health/ready says 503 (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--end-seconds",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="then, for what has begun to be finished (default: %(default)g)",
+    )
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of seconds, 0 or more")
+    return seconds

@@ -1,0 +1,100 @@
+"""Bodies of requests, read within limits of bytes and of time; a form's file counts like a bare body."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.message import Message
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+
+from ucc.serve.limits import Limits, RefusedError
+
+# A client that is still sending would be listened to until its end.
+CLOSE = {"Connection": "close"}
+
+
+class Bodies:
+    """Reads bodies, and counts the bytes of all that are in memory. For one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.held = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
+        """The request's body, as it was sent, until the block ends.
+
+        Raises:
+            RefusedError: 400 for a client that hung up, 408 for one that is too slow, 413 for a body that announces or
+                has more bytes than allowed, 415 for a compressed one, 503 where all bodies together are too many bytes.
+        """
+        coding = request.headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":
+            raise RefusedError(415, f"The body's Content-Encoding is {coding!r}; send it without.", CLOSE)
+        body = bytearray()
+        try:
+            with anyio.move_on_after(self._limits.body_seconds) as patience:
+                await self._receive(request, body)
+            if patience.cancelled_caught:
+                took = f"within {self._limits.body_seconds:g} seconds"
+                raise RefusedError(408, f"The body was not complete {took}; send a smaller one, or faster.", CLOSE)
+            yield body
+        finally:
+            self.held -= len(body)
+
+    async def _receive(self, request: Request, body: bytearray) -> None:
+        most = self._limits.body
+        too_large = RefusedError(413, f"The body is larger than {most} bytes; send a smaller one.", CLOSE)
+        announced = request.headers.get("content-length", "")
+        if announced.isascii() and announced.isdigit() and int(announced) > most:
+            raise too_large
+        try:
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > most:
+                    raise too_large
+                if self.held + len(chunk) > self._limits.held:
+                    raise RefusedError(
+                        503, "Busy: too many large bodies at once; try again in 5 s.", CLOSE | {"Retry-After": "5"}
+                    )
+                body += chunk
+                self.held += len(chunk)
+        except ClientDisconnect as error:
+            raise RefusedError(400, "The client hung up before the body was complete.") from error
+
+
+def file_of_form(body: bytes | bytearray, content_type: str) -> bytes | bytearray:
+    """The content of the one file in a form (RFC 7578); a body of another content type as it is.
+
+    Raises:
+        RefusedError: 400 if the form is damaged, or has no file or several.
+    """
+    form = Message()
+    form["content-type"] = content_type
+    if form.get_content_type() != "multipart/form-data":
+        return body
+    boundary = form.get_boundary()
+    if not boundary or not boundary.isascii():
+        raise RefusedError(400, "The form's Content-Type names no boundary.")
+    delimiter = b"\r\n--" + boundary.encode("ascii")
+    # The first delimiter needs no line break before it.
+    _, *parts = (b"\r\n" + body).split(delimiter)
+    if not parts or not parts[-1].startswith(b"--"):
+        raise RefusedError(400, "The form's end is missing; send it whole.")
+    files = [content for part in parts[:-1] for content in _file(part)]
+    if len(files) != 1:
+        raise RefusedError(400, f"The form has {len(files)} files; send one picture.")
+    return files[0]
+
+
+def _file(part: bytes) -> list[bytes]:
+    """The content of a part if it is a file: a part with a file name, or whose type is not text."""
+    head, separator, content = part.partition(b"\r\n\r\n")
+    if not separator:
+        return []
+    headers = Message()
+    for line in head.decode("latin-1").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip()] = value.strip()
+    named = headers.get_filename() is not None
+    return [content] if named or headers.get_content_maintype() != "text" else []

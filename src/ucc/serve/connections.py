@@ -1,0 +1,63 @@
+"""Connections end when a client stops: uvicorn by itself waits for ever for headers, and for answers to be taken."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# A client gets this long to send a request's headers, and to take any more of its answer.
+IDLE_SECONDS = 20.0
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 as uvicorn speaks it, to clients that neither send nor take anything for ever."""
+
+    _headers_due: asyncio.TimerHandle | None = None
+    _taking_due: asyncio.TimerHandle | None = None
+    idle_seconds = IDLE_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Expect the rest of a request that has begun."""
+        super().data_received(data)
+        self._expect_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more."""
+        super().connection_lost(exc)
+        for timer in (self._headers_due, self._taking_due):
+            if timer is not None:
+                timer.cancel()
+
+    def pause_writing(self) -> None:
+        """Expect the client to take some of its answer."""
+        super().pause_writing()
+        self._expect_taking()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of its answer."""
+        super().resume_writing()
+        if self._taking_due is not None:
+            self._taking_due.cancel()
+
+    def _expect_headers(self) -> None:
+        at_work = self.cycle is not None and not self.cycle.response_complete
+        if at_work and self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+        elif not at_work and self._headers_due is None:
+            self._headers_due = self.loop.call_later(self.idle_seconds, self.timeout_keep_alive_handler)
+
+    def _expect_taking(self) -> None:
+        before = self.transport.get_write_buffer_size()
+
+        def check() -> None:
+            if self.transport.get_write_buffer_size() < before:
+                self._expect_taking()
+            else:
+                self.transport.abort()
+
+        self._taking_due = self.loop.call_later(self.idle_seconds, check)

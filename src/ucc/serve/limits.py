@@ -1,0 +1,49 @@
+"""What one request may ask for, and all of them together; how a request that asks for more is refused."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the service.
+
+    Attributes:
+        body: bytes of one request's body, refused while they arrive.
+        pixels: of one picture, or of all images of a tensor; refused before anything is decoded, since a PNG of some
+            kilobytes may declare a hundred million of them.
+        concurrency: requests computed at once, each on one thread.
+        queue: requests that wait for their turn beyond these; 0 leaves four times `concurrency`.
+        held: bytes of all bodies in memory together.
+        body_seconds: for a body to arrive.
+        queue_seconds: for a request to wait for its turn.
+    """
+
+    body: int = 20_000_000
+    pixels: int = 16_000_000
+    concurrency: int = field(default_factory=usable_cores)
+    queue: int = 0
+    held: int = 500_000_000
+    body_seconds: float = 30
+    queue_seconds: float = 60
+
+    @property
+    def waiting(self) -> int:
+        """Requests that may wait."""
+        return self.queue or 4 * self.concurrency
+
+
+class RefusedError(Exception):
+    """A request that is answered with `status`, one message as JSON, and `headers`."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})

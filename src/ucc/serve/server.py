@@ -1,0 +1,103 @@
+"""The service as a process: it listens, and on SIGTERM or Ctrl-C finishes what has begun before it ends."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import cv2
+import uvicorn
+from fastapi import FastAPI
+
+from ucc.errors import UserError
+from ucc.serve.connections import PatientProtocol
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which by itself would end by the signal rather than with a status of success.
+
+    The first signal makes the service call itself not ready; `drain_seconds` later, or with the second signal, it
+    accepts no connection any more, finishes what has begun, and ends.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+        super().__init__(config)
+        self.interrupted = False
+        self._app, self._drain_seconds = app, drain_seconds
+        self._ends_at: float | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while the service runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to end, or end sooner."""
+        self.interrupted = self.interrupted or sig == signal.SIGINT
+        self._app.state.ending = True
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        elif self._ends_at is None:
+            self._ends_at = time.monotonic() + self._drain_seconds
+        else:
+            self._ends_at = time.monotonic()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to end; asked ten times a second."""
+        if self._ends_at is not None and time.monotonic() >= self._ends_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound to the address; port 0 takes any that is free.
+
+    Raises:
+        UserError: if the address is taken or none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{host} port {port}: {why}. Choose others with --host and --port.") from error
+
+
+def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float) -> int:
+    """Serve until a signal; returns the exit status: 0 after SIGTERM, 130 after Ctrl-C.
+
+    Args:
+        app: what `create_app` made.
+        listener: what `listen` gave.
+        drain_seconds: how long it goes on accepting after the signal, not ready, for load balancers to notice.
+        end_seconds: how long what has begun may take from then on; the rest is cut off.
+    """
+    # A request is computed on one thread; OpenCV would start as many as there are cores for each.
+    cv2.setNumThreads(1)
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        timeout_graceful_shutdown=max(1, round(end_seconds)),
+    )
+    server = Server(config, app, drain_seconds)
+    server.run(sockets=[listener])
+    return 130 if server.interrupted else os.EX_OK

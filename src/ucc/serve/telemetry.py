@@ -1,0 +1,73 @@
+"""What the service tells Prometheus: requests, how long they took, how many are at work, wait or were refused."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ucc.serve.bodies import Bodies
+from ucc.serve.slots import Slots
+
+# Seconds: from an answer out of memory to a picture in many tiles.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Telemetry:
+    """Metrics of one service, in a registry of their own."""
+
+    def __init__(self, slots: Slots, bodies: Bodies) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter("ucc_requests", "Requests answered.", ("endpoint", "status"), registry=self.registry)
+        self._seconds = Histogram(
+            "ucc_request_seconds",
+            "From a request's headers to the end of its answer.",
+            ("endpoint",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self._rejected = Counter("ucc_rejected", "Requests answered 503 because of others.", registry=self.registry)
+        for name, what, value in (
+            ("ucc_in_flight", "Requests being computed.", lambda: slots.working),
+            ("ucc_queue_depth", "Requests that wait for their turn.", lambda: slots.waiting),
+            ("ucc_held_bytes", "Bodies of requests in memory.", lambda: bodies.held),
+        ):
+            Gauge(name, what, registry=self.registry).set_function(value)
+
+    def page(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def count(self, endpoint: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        self._requests.labels(endpoint, status).inc()
+        self._seconds.labels(endpoint).observe(seconds)
+        if status == 503:
+            self._rejected.inc()
+
+
+class Measured:
+    """ASGI middleware that counts every request under its route's path; paths that are none count together."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and count its answer; an error that nobody caught is answered 500 further out."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begin, status = time.perf_counter(), 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            endpoint = getattr(scope.get("route"), "path", "other")
+            self.telemetry.count(endpoint, status, time.perf_counter() - begin)
