@@ -5,9 +5,10 @@ from pathlib import Path
 from ucc import paths
 from ucc.config import Params
 from ucc.data.manifest import Manifest
-from ucc.export import export_verified, git_revision, parity_images, parity_report, read_metrics
+from ucc.export import export_verified, git_revision, read_metrics
 from ucc.files import write_json
 from ucc.models.store import load_segmenter
+from ucc.parity import parity_images, parity_report
 from ucc.stage import run_stage
 
 

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from clones import Clone, make_clone
+from tiny_segmenter import FACTS, METRICS, make_decided, tiny_segmenter
 from unreliable_web import Web
 
 from ucc.config import FolderParams, Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.manifest import Manifest, Sample
+from ucc.export import export_segmenter
+from ucc.models import Segmenter
 from ucc.params import load_params
 
 # One thread: sums come out the same everywhere, and tests do not fight for cores. The variable is for child processes.
@@ -158,6 +161,22 @@ def finished_clone(fresh_clone: Clone, tmp_path_factory: pytest.TempPathFactory)
     clone.succeed("dvc", "repro")
     clone.commit()
     return clone
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Segmenter:
+    """A segmenter with decided scores that is exported in a second."""
+    segmenter = tiny_segmenter()
+    make_decided(segmenter)
+    return segmenter
+
+
+@pytest.fixture(scope="session")
+def exported(tiny: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of `tiny`."""
+    path = tmp_path_factory.mktemp("export") / "segmenter.onnx"
+    export_segmenter(tiny.train(), FACTS, METRICS, "c0ffee", path, opset=18)
+    return path
 
 
 def tiny_samples() -> list[Sample]:

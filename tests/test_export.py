@@ -11,86 +11,32 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tiny_segmenter import (
+    CLASSES,
+    COLORS,
+    FACTS,
+    METRICS,
+    MODEL,
+    SHAPES,
+    TinyEncoder,
+    TinyHead,
+    make_decided,
+    random_images,
+    tiny_segmenter,
+)
 from torch import Tensor, nn
 
 import ucc.export
-from ucc.config import BACKBONES, ExportParams, ModelParams
-from ucc.data.images import write_png
-from ucc.data.manifest import Manifest, Sample
+from ucc.config import BACKBONES, ExportParams
 from ucc.errors import UserError
-from ucc.export import (
-    ParityCase,
-    check_parity,
-    export_segmenter,
-    export_verified,
-    git_revision,
-    measure_parity,
-    parity_images,
-    parity_report,
-    parity_sizes,
-    read_metrics,
-)
+from ucc.export import ExportedGraph, export_segmenter, export_verified, git_revision, read_metrics
+from ucc.inference import predict, uncertainty
 from ucc.models import Segmenter, build_segmenter
-from ucc.models.store import SegmenterFacts
+from ucc.parity import parity_report
 from ucc.segmenter import Segmenter as ExportedSegmenter
 from ucc.tiling import segment_tiles
 
-CLASSES = ("road", "building", "sky", "car", "Fußgänger")
-COLORS = ((128, 64, 128), (70, 70, 70), (70, 130, 180), (0, 0, 142), (220, 20, 60))
-MODEL = ModelParams(backbone="resnet18", weights="none", output_stride=16, head="separable", head_width=16, dropout=0.1)
-FACTS = SegmenterFacts("streets", CLASSES, COLORS, MODEL, 300, "0123abcd", "89abcdef", {"train": {"lr": 0.02}})
-METRICS = {"head1": {"mean_iou": 0.5}}
 PARAMS = ExportParams(opset=18, parity_images=2, max_disagreement=1e-3, max_uncertainty_error=1e-3)
-# Multiples of the stride and not, smaller than the stride, one pixel; alone and in a batch.
-SHAPES = ((1, 64, 96), (2, 65, 97), (1, 50, 33), (3, 31, 47), (1, 7, 5), (1, 1, 1))
-
-
-class TinyEncoder(nn.Module):
-    """Features at strides 4 and 8, cheap to export."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.low = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 6, 3, 2, 1))
-        self.high = nn.Conv2d(6, 8, 3, 2, 1)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.low(images)
-        return low, self.high(low)
-
-
-class TinyHead(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(6, len(CLASSES), 1))
-
-    def forward(self, features: tuple[Tensor, Tensor]) -> Tensor:
-        low, high = features
-        return self.classifier(low) + high.mean(dim=(1, 2, 3), keepdim=True)
-
-
-def tiny_segmenter(seed: int = 0) -> Segmenter:
-    torch.manual_seed(seed)
-    return Segmenter([TinyEncoder()], [TinyHead(), TinyHead()], len(CLASSES))
-
-
-def random_images(*shape: int, seed: int = 0) -> np.ndarray:
-    """Smooth noise, so that neighbouring pixels resemble each other as in photographs."""
-    noise = torch.rand(shape[0], 3, shape[1] // 8 + 2, shape[2] // 8 + 2, generator=torch.manual_seed(seed))
-    smooth = nn.functional.interpolate(noise, size=shape[1:], mode="bicubic").clamp(0, 1)
-    return (smooth * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def make_decided(segmenter: Segmenter) -> None:
-    """Give random weights what training gives: BatchNorm statistics of the data, logits far from alike."""
-    images = torch.from_numpy(random_images(4, 96, 96, seed=1)).permute(0, 3, 1, 2)
-    for module in segmenter.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    with torch.no_grad():
-        segmenter.train()(images)
-        scale = 3 / segmenter.eval()(images)[0].std()
-        for parameter in segmenter.heads[0].classifier.parameters():
-            parameter.mul_(scale)
 
 
 def probabilities_in_float64(segmenter: Segmenter, pixels: Tensor) -> Tensor:
@@ -121,20 +67,6 @@ def assert_same_as_torch(segmenter: Segmenter, path: Path, images: np.ndarray) -
     np.testing.assert_array_equal(found.classes[decided], exact.argmax(dim=1).numpy()[decided])
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Segmenter:
-    segmenter = tiny_segmenter()
-    make_decided(segmenter)
-    return segmenter
-
-
-@pytest.fixture(scope="module")
-def exported(tiny: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("export") / "segmenter.onnx"
-    export_segmenter(tiny.train(), FACTS, METRICS, "c0ffee", path, opset=18)
-    return path
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_file_computes_what_torch_computes_at_any_size(
     tiny: Segmenter, exported: Path, shape: tuple[int, int, int]
@@ -153,6 +85,26 @@ def test_each_kind_of_backbone_computes_what_torch_computes_at_any_size(backbone
     export_segmenter(segmenter, FACTS, METRICS, "c0ffee", tmp_path / "m.onnx", opset=18)
     for shape in SHAPES:
         assert_same_as_torch(segmenter, tmp_path / "m.onnx", random_images(*shape))
+
+
+def test_uncertainty_from_one_sum_is_that_of_the_softmax(tiny: Segmenter) -> None:
+    images = torch.from_numpy(random_images(2, 33, 47))
+    with torch.inference_mode():
+        classes, unsure, logits = ExportedGraph(tiny).eval()(images)
+        probabilities = predict(tiny, images.permute(0, 3, 1, 2))[0]
+        assert torch.equal(classes, probabilities.argmax(dim=1).to(torch.uint8))
+        torch.testing.assert_close(unsure, uncertainty(probabilities), rtol=0, atol=1e-6)
+        assert logits.abs().max() > 1  # far from alike, or the two would agree whatever is computed
+
+
+def test_scores_beyond_the_range_of_exp_give_a_certain_pixel_and_no_nan(tmp_path: Path) -> None:
+    segmenter = tiny_segmenter()
+    nn.init.zeros_(segmenter.heads[0].classifier[1].weight)
+    segmenter.heads[0].classifier[1].bias.data = torch.tensor([-500.0, 0.0, 500.0, 0.0, 0.0])
+    export_segmenter(segmenter, FACTS, METRICS, "c0ffee", tmp_path / "m.onnx", opset=18)
+    found = ExportedSegmenter(tmp_path / "m.onnx").segment(random_images(1, 8, 8)[0])
+    assert set(found.classes.flat) == {2}
+    np.testing.assert_allclose(found.uncertainty, 0, atol=1e-6)
 
 
 def test_batch_height_and_width_are_free_and_types_as_documented(exported: Path) -> None:
@@ -234,14 +186,6 @@ def test_a_newer_opset_works_too(tiny: Segmenter, tmp_path: Path) -> None:
     assert_same_as_torch(tiny, tmp_path / "m.onnx", random_images(2, 65, 97))
 
 
-def test_parity_is_measured_at_every_size_alone_and_in_a_batch_of_two(tiny: Segmenter, exported: Path) -> None:
-    images = [random_images(1, 40, 56)[0], random_images(1, 48, 64, seed=2)[0]]
-    cases = measure_parity(tiny, exported, images, [(37, 53), (11, 15)])
-    assert [case.name for case in cases] == ["1x40x56", "1x48x64", "1x37x53", "2x37x53", "1x11x15", "2x11x15"]
-    assert max(case.disagreement for case in cases) < 1e-3
-    assert max(case.max_uncertainty_error for case in cases) < 1e-5
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_one_tile_over_the_whole_image_gives_what_the_whole_image_gives(
     exported: Path, shape: tuple[int, int, int]
@@ -252,41 +196,6 @@ def test_one_tile_over_the_whole_image_gives_what_the_whole_image_gives(
         classes, uncertainty = segment_tiles(image, segmenter.logits, 128, 32)
         assert np.mean(classes != whole.classes) < 1e-3
         np.testing.assert_allclose(uncertainty, whole.uncertainty, rtol=0, atol=1e-5)
-
-
-def test_parity_sees_logits_that_are_not_those_of_the_class_map(
-    tiny: Segmenter, exported: Path, tmp_path: Path
-) -> None:
-    model = onnx.load(exported)
-    (node,) = (node for node in model.graph.node if "logits" in node.output)
-    node.output[list(node.output).index("logits")] = "true_logits"
-    for other in model.graph.node:
-        other.input[:] = ["true_logits" if name == "logits" else name for name in other.input]
-    model.graph.node.append(onnx.helper.make_node("Neg", ["true_logits"], ["logits"]))
-    onnx.save(model, tmp_path / "wrong.onnx")
-    (case,) = measure_parity(tiny, tmp_path / "wrong.onnx", [random_images(1, 40, 56)[0]], [])
-    assert case.disagreement > 0.1
-    assert case.max_uncertainty_error > 0.01
-
-
-def test_parity_counts_the_pixels_whose_class_differs(exported: Path) -> None:
-    other = tiny_segmenter(seed=1)
-    make_decided(other)
-    image = random_images(1, 40, 56)
-    with torch.inference_mode():
-        expected = other(torch.from_numpy(image).permute(0, 3, 1, 2))[0].softmax(dim=1)
-    found = ExportedSegmenter(exported).segment(image[0])
-    (case,) = measure_parity(other, exported, [image[0]], [])
-    assert case.disagreement == (found.classes != expected.argmax(dim=1)[0].numpy()).mean() > 0.1
-    error = np.abs(found.uncertainty - (1 - expected.amax(dim=1)[0].numpy())).max()
-    assert case.max_uncertainty_error == pytest.approx(error, abs=1e-6)
-
-
-def test_parity_does_not_lose_a_nan(exported: Path) -> None:
-    diverged = tiny_segmenter()
-    nn.init.constant_(diverged.encoders[0].high.bias, float("nan"))
-    cases = measure_parity(diverged, exported, list(random_images(2, 40, 56)), [])
-    assert np.isnan(cases[0].max_uncertainty_error)
 
 
 def test_a_file_within_the_bounds_is_left_in_place_and_reported(tiny: Segmenter, tmp_path: Path) -> None:
@@ -311,39 +220,6 @@ def test_a_file_beyond_the_bounds_is_not_left_in_place(
     with pytest.raises(UserError, match=r"disagreement .*export\.max_disagreement = 0\.001"):
         export_verified(tiny, FACTS, METRICS, "c0ffee", path, PARAMS, list(random_images(1, 40, 56)))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("bad", [2e-3, float("nan")])
-def test_the_worst_case_decides_and_names_its_size_and_bound(bad: float) -> None:
-    good = ParityCase(1, 40, 56, disagreement=1e-3, max_uncertainty_error=1e-3)
-    check_parity([good], PARAMS)
-    with pytest.raises(UserError, match=r"disagreement .* at 2x11x15, .*export\.max_disagreement"):
-        check_parity([good, ParityCase(2, 11, 15, bad, 0.0)], PARAMS)
-    with pytest.raises(UserError, match=r"uncertainty error .* at 2x11x15, .*export\.max_uncertainty_error"):
-        check_parity([good, ParityCase(2, 11, 15, 0.0, bad)], PARAMS)
-
-
-@pytest.mark.parametrize(("height", "width"), [(128, 256), (360, 480), (33, 21), (3, 2)])
-def test_the_sizes_measured_are_odd_and_no_larger_than_the_image(height: int, width: int) -> None:
-    for size in parity_sizes(height, width):
-        for length, own in zip(size, (height, width), strict=True):
-            assert length % 2 == 1
-            assert 1 <= length <= own
-
-
-def test_parity_images_are_spread_over_the_validation_images(tmp_path: Path) -> None:
-    samples = [Sample(f"val/{i}", f"images/val/{i}.png", "", "val") for i in range(8)]
-    samples.append(Sample("train/0", "images/train/0.png", "", "unlabeled"))
-    for sample in samples[:8]:
-        write_png(tmp_path / sample.image, np.full((4, 4, 3), int(sample.id[-1]), np.uint8))
-    manifest = Manifest(samples)
-    assert [image[0, 0, 0] for image in parity_images(tmp_path, manifest, 4)] == [0, 2, 4, 6]
-    assert len(parity_images(tmp_path, manifest, 100)) == 8
-
-
-def test_a_manifest_without_validation_images_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no image of the subset val"):
-        parity_images(tmp_path, Manifest([Sample("train/0", "images/train/0.png", "", "labeled")]), 4)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1, 2]"], ids=["missing", "broken", "list"])
