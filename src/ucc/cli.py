@@ -8,7 +8,11 @@ import ucc
 from ucc.errors import UserError
 
 # Name -> what it does; the module `ucc.commands.<name>` has `main(arguments) -> exit status`.
-COMMANDS = {"segment": "segment images with an exported model", "serve": "do so over HTTP"}
+COMMANDS = {
+    "segment": "segment images with an exported model",
+    "serve": "segment over HTTP",
+    "rank": "say which unlabelled images to label next",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ucc.commands.arguments import natural, positive
 from ucc.commands.inputs import KINDS, SHARES, Input, check_outputs, find_inputs
 from ucc.commands.shares import Shares, describe, measure, write_shares
 from ucc.errors import UserError
@@ -145,16 +146,16 @@ def _parse(arguments: Sequence[str]) -> Any:
     parser.add_argument(
         "--only", type=_kinds, default=KINDS, metavar="KIND,...", help=f"which pictures (default: {','.join(KINDS)})"
     )
-    parser.add_argument("--batch", type=_positive, default=1, help="images of equal size to run at once (default: 1)")
-    parser.add_argument("--threads", type=_natural, default=0, help="0 (default): as many as there are cores")
+    parser.add_argument("--batch", type=positive, default=1, help="images of equal size to run at once (default: 1)")
+    parser.add_argument("--threads", type=natural, default=0, help="0 (default): as many as there are cores")
     parser.add_argument(
         "--tile",
-        type=_natural,
+        type=natural,
         default=TILE,
         help="images with a longer side are segmented in tiles of this many pixels (default: %(default)s; 0: never)",
     )
     parser.add_argument(
-        "--overlap", type=_natural, default=OVERLAP, help="of neighbouring tiles, in pixels (default: %(default)s)"
+        "--overlap", type=natural, default=OVERLAP, help="of neighbouring tiles, in pixels (default: %(default)s)"
     )
     return parser.parse_intermixed_args(arguments)
 
@@ -164,16 +165,3 @@ def _kinds(text: str) -> tuple[str, ...]:
     if unknown := set(asked) - set(KINDS):
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: choose from {', '.join(KINDS)}")
     return tuple(kind for kind in KINDS if kind in asked)
-
-
-def _positive(text: str) -> int:
-    value = _natural(text)
-    if not value:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number")
-    return int(text)

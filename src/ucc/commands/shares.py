@@ -30,10 +30,10 @@ def write_shares(folder: Path, rows: Sequence[Shares], classes: Sequence[str]) -
     with atomic_path(folder / "shares.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["image", *classes, "mean_uncertainty"])
-        writer.writerows([_text(row.image), *map(_digits, (*row.shares, row.mean_uncertainty))] for row in rows)
+        writer.writerows([path_text(row.image), *map(_digits, (*row.shares, row.mean_uncertainty))] for row in rows)
     images = [
         {
-            "image": _text(row.image),
+            "image": path_text(row.image),
             "shares": dict(zip(classes, map(_digits, row.shares), strict=True)),
             "mean_uncertainty": _digits(row.mean_uncertainty),
         }
@@ -54,6 +54,6 @@ def _digits(value: float) -> float:
     return round(value, 8)
 
 
-def _text(path: Path) -> str:
-    """A file name need not be UTF-8, but what is written here is."""
+def path_text(path: Path) -> str:
+    """A path for a text file: names need not be UTF-8, but what is written is."""
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")

@@ -1,0 +1,85 @@
+"""What `ucc rank` leaves behind: `ranking.csv` and `labeled_ids.txt`, and what of it may be written anew."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ucc.commands.shares import path_text
+from ucc.errors import UserError
+from ucc.files import write_csv, write_text
+
+TABLE = "ranking.csv"
+SHEET = "contact_sheet.jpg"
+IDS = "labeled_ids.txt"
+COLUMNS = ("rank", "id", "path", "score", "uncertainty", "disagreement", "distance")
+SIGNATURE = "# Written by `ucc rank`, for partition.labeled_ids in params.yaml; the lines below:"
+
+
+class Ranked(NamedTuple):
+    """An image and what is known of it; `rank` counts from 1, None of an image that was not chosen."""
+
+    rank: int | None
+    id: str
+    path: Path
+    score: float
+    uncertainty: float
+    disagreement: float | None
+    distance: float
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a folder whose files of these names somebody else wrote, or changed.
+
+    Raises:
+        UserError: naming the file.
+    """
+    table, sheet, ids = (folder / name for name in (TABLE, SHEET, IDS))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file; --out names the folder for the results.")
+    ranked = table.is_file() and _first_line(table) == ",".join(COLUMNS)
+    if (table.exists() and not ranked) or (sheet.exists() and not ranked):
+        which = table if table.exists() else sheet
+        raise UserError(f"{which}: not written by `ucc rank`; move it, or use another --out.")
+    if ids.exists() and not _is_own(ids):
+        raise UserError(f"{ids}: not written by `ucc rank`, or changed since; move it, or use another --out.")
+
+
+def write_table(folder: Path, rows: Sequence[Ranked]) -> None:
+    """Write `ranking.csv`; where there is no rank, no disagreement or no distance, the cell is empty."""
+    write_csv(
+        folder / TABLE,
+        [
+            {
+                **row._asdict(),
+                "path": path_text(row.path),
+                "score": round(row.score, 6),
+                "uncertainty": round(row.uncertainty, 6),
+                "disagreement": None if row.disagreement is None else round(row.disagreement, 6),
+                "distance": round(row.distance, 4) if math.isfinite(row.distance) else None,
+            }
+            for row in rows
+        ],
+        COLUMNS,
+    )
+
+
+def write_ids(folder: Path, labeled: Sequence[str], chosen: Sequence[str]) -> None:
+    """Write `labeled_ids.txt`: what is labelled now, then what was chosen, in the order of the ranks."""
+    lines = "".join(f"{id_}\n" for id_ in (*labeled, *chosen))
+    write_text(folder / IDS, f"{_signature(lines)}\n{lines}")
+
+
+def _signature(lines: str) -> str:
+    return f"{SIGNATURE} {hashlib.sha256(lines.encode()).hexdigest()[:16]}"
+
+
+def _is_own(ids: Path) -> bool:
+    first, _, lines = ids.read_text(encoding="utf-8", errors="replace").partition("\n")
+    return first == _signature(lines)
+
+
+def _first_line(table: Path) -> str:
+    with table.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline().rstrip("\n")
