@@ -1,5 +1,6 @@
 """On which devices a training runs: Lightning Fabric, set up from `train`'s keys, and its processes joined."""
 
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessS
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
 
 from ucc.config import TrainParams
 from ucc.errors import UserError
@@ -21,6 +23,9 @@ from ucc.errors import UserError
 # How long an exchange may wait for a process that hangs; one that dies is noticed at once. The first process hashes
 # all data while the others wait.
 PATIENCE = timedelta(minutes=30)
+# Since torch 2.13 the former name of the argument is deprecated.
+_NAMES = inspect.signature(DistributedDataParallel).parameters
+SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers"
 
 
 @contextmanager
@@ -42,7 +47,8 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
             f"{params.devices} x {params.nodes} = {processes}: set both to what torchrun is told."
         )
     # The gradients of a step are all the processes exchange: BatchNorm's buffers are equal everywhere as they are.
-    ddp = DDPStrategy(timeout=PATIENCE, find_unused_parameters=idle_parameters, broadcast_buffers=False)
+    options: dict[str, Any] = {"find_unused_parameters": idle_parameters, SYNC_BUFFERS: False}
+    ddp = DDPStrategy(timeout=PATIENCE, **options)
     try:
         fabric = Fabric(
             accelerator=params.accelerator,
