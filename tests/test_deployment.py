@@ -48,11 +48,6 @@ def float_file(trained: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "ROUNDS", (1, 1))
-
-
 def val_image(tiny_dataset: Path, tiny_manifest: Manifest) -> np.ndarray:
     return read_image(tiny_dataset / tiny_manifest.subset("val")[0].image)
 
@@ -201,7 +196,6 @@ def test_milliseconds_are_the_median_of_turns_on_one_thread(monkeypatch: pytest.
 
     clock = iter([0.0, *(0, 1, 0, 10), 0, *(0, 2, 0, 30), 0, *(0, 9, 0, 20)])
     monkeypatch.setattr(deployment, "Segmenter", Fake)
-    monkeypatch.setattr(deployment, "ROUNDS", (1, 3))
     monkeypatch.setattr(deployment.time, "perf_counter", lambda: float(next(clock)))
-    assert measure_latency(["a", "b"], random_images(1, 8, 8)[0]) == [2000, 20000]
+    assert measure_latency(["a", "b"], random_images(1, 8, 8)[0], rounds=(1, 3)) == [2000, 20000]
     assert "".join(turns) == "ab" + "ababab"  # once each to warm up

@@ -141,17 +141,18 @@ def measure_miou(files: Sequence[Path], dataset: Path, samples: Sequence[Sample]
     return [100 * matrix.mean_iou() for matrix in matrices]
 
 
-def measure_latency(files: Sequence[Path], image: Image) -> list[float]:
+def measure_latency(files: Sequence[Path], image: Image, rounds: tuple[int, int] = ROUNDS) -> list[float]:
     """Median milliseconds of each file for one RGB image, uint8 (H, W, 3), on one thread.
 
-    The files take turns, so that whatever else the machine does disturbs all alike.
+    The files take turns, so that whatever else the machine does disturbs all alike. `rounds` are the fewest and the
+    most turns; between them, 20 seconds are enough.
     """
     segmenters = [Segmenter(file, threads=THREADS) for file in files]
     for segmenter in segmenters:
         segmenter.segment(image)  # the first call allocates
     times: list[list[float]] = []
     begin = time.perf_counter()
-    while len(times) < ROUNDS[0] or (len(times) < ROUNDS[1] and time.perf_counter() - begin < SECONDS):
+    while len(times) < rounds[0] or (len(times) < rounds[1] and time.perf_counter() - begin < SECONDS):
         times.append([_milliseconds(segmenter, image) for segmenter in segmenters])
     return [statistics.median(column) for column in zip(*times, strict=True)]
 
