@@ -5,6 +5,9 @@ Integer-Arithmetic-Only Inference", CVPR 2018): a value x is stored as round(x /
 unsigned bytes over the range that they take on calibration images, weights signed bytes with a scale for each output
 channel. The first and the last convolution stay float: they see the pixels and make the scores, cost little, and lose
 most. All else, upsampling and uncertainty among it, is float as before.
+
+On x86 processors without VNNI onnxruntime adds products of bytes in 16 bits, which may overflow: what was measured on
+one kind of processor holds for that kind.
 """
 
 import tempfile
