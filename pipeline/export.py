@@ -1,10 +1,11 @@
-"""Stage `export`: the evaluated segmenter as one ONNX file, compared with torch on validation images."""
+"""Stage `export`: the evaluated segmenter as one ONNX file, compared with torch on real images, and in 8 bits."""
 
 from pathlib import Path
 
 from ucc import paths
 from ucc.config import Params
 from ucc.data.manifest import Manifest
+from ucc.deployment import deploy
 from ucc.export import export_verified, git_revision, read_metrics
 from ucc.files import write_json
 from ucc.models.store import load_segmenter
@@ -13,20 +14,25 @@ from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:
-    """Write the ONNX file and how far it differs from torch."""
+    """Write the ONNX file, the quantised one if it is good enough, and what was measured of both."""
     segmenter, facts = load_segmenter(paths.BEST if params.evaluate.checkpoint == "best" else paths.FINAL)
-    metrics = read_metrics(paths.METRICS)
-    images = parity_images(paths.DATASET, Manifest.read(paths.MANIFEST), params.export.parity_images)
+    metrics, manifest = read_metrics(paths.METRICS), Manifest.read(paths.MANIFEST)
+    images = parity_images(paths.DATASET, manifest, params.export.parity_images)
     revision = git_revision(Path())
     print("exporting to ONNX and comparing with torch ...", flush=True)
     cases = export_verified(segmenter, facts, metrics, revision, paths.SEGMENTER, params.export, images)
-    write_json(paths.PARITY, parity_report(cases, paths.SEGMENTER, params.export.opset))
     for case in cases:
         print(f"{case.name}: share of pixels with another class {case.disagreement:.1e},", end=" ")
         print(f"largest error of the uncertainty {case.max_uncertainty_error:.1e}")
-    print(f"parity: {paths.PARITY}")
-    print(f"model:  {paths.SEGMENTER}")
-    print(f"try it: ucc segment --model {paths.SEGMENTER} IMAGE_OR_FOLDER ... OUT")
+    print("measuring on val ...", flush=True)
+    deployed = deploy(paths.SEGMENTER, paths.INT8, paths.DATASET, manifest, images[0], params.export.quantize)
+    print(deployed.table())
+    write_json(paths.PARITY, parity_report(cases, paths.SEGMENTER, params.export.opset) | deployed.metrics())
+    write_json(paths.LATENCY, deployed.latency())
+    print(f"figures: {paths.PARITY}, {paths.LATENCY}")
+    print(f"model:   {paths.SEGMENTER}")
+    print(f"int8:    {deployed.why_absent or paths.INT8 / paths.SEGMENTER.name}")
+    print(f"try it:  ucc segment --model {paths.SEGMENTER} IMAGE_OR_FOLDER ... OUT")
 
 
 if __name__ == "__main__":

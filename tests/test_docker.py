@@ -43,7 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "workers": 0,
     },
     "evaluate": {"panels": 2},
-    "export": {"parity_images": 1},
+    "export": {"parity_images": 1, "quantize": {"enabled": True, "calibration_images": 4, "max_miou_drop": 100.0}},
 }
 
 

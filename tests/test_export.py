@@ -27,7 +27,7 @@ from tiny_segmenter import (
 from torch import Tensor, nn
 
 import ucc.export
-from ucc.config import BACKBONES, ExportParams
+from ucc.config import BACKBONES, ExportParams, QuantizeParams
 from ucc.errors import UserError
 from ucc.export import ExportedGraph, export_segmenter, export_verified, git_revision, read_metrics
 from ucc.inference import predict, uncertainty
@@ -36,7 +36,8 @@ from ucc.parity import parity_report
 from ucc.segmenter import Segmenter as ExportedSegmenter
 from ucc.tiling import segment_tiles
 
-PARAMS = ExportParams(opset=18, parity_images=2, max_disagreement=1e-3, max_uncertainty_error=1e-3)
+QUANTIZE = QuantizeParams(enabled=False, calibration_images=1, max_miou_drop=0)
+PARAMS = ExportParams(opset=18, parity_images=2, max_disagreement=1e-3, max_uncertainty_error=1e-3, quantize=QUANTIZE)
 
 
 def probabilities_in_float64(segmenter: Segmenter, pixels: Tensor) -> Tensor:

@@ -17,13 +17,14 @@ from ucc import paths
 
 pytestmark = pytest.mark.slow
 # What is about to appear under its name when the kill comes: by download, partition, train (which first moves the
-# checkpoint before out of the way) and export.
+# checkpoint before out of the way) and export, which writes two.
 TARGETS = (
     paths.DATASET.name,
     paths.MANIFEST.name,
     "checkpoint.previous.pt",
     "checkpoint.pt",
     paths.SEGMENTER.name,
+    paths.INT8.name,
 )
 
 

@@ -77,8 +77,8 @@ def test_a_misspelt_key_names_itself_and_its_neighbour(params_with: Write, wrong
 
 
 def test_an_unknown_key_without_neighbour_lists_what_is_known(params_with: Write) -> None:
-    message = refusal(params_with({"export.quantise": True}))
-    assert "unknown key export.quantise" in message
+    message = refusal(params_with({"export.tensorrt": True}))
+    assert "unknown key export.tensorrt" in message
     assert "opset, parity_images" in message
 
 

@@ -9,7 +9,7 @@ import torch
 from tiny_segmenter import make_decided, random_images, tiny_segmenter
 from torch import nn
 
-from ucc.config import ExportParams
+from ucc.config import ExportParams, QuantizeParams
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest, Sample
 from ucc.errors import UserError
@@ -17,7 +17,8 @@ from ucc.models import Segmenter
 from ucc.parity import ParityCase, check_parity, measure_parity, parity_images, parity_sizes
 from ucc.segmenter import Segmenter as ExportedSegmenter
 
-PARAMS = ExportParams(opset=18, parity_images=2, max_disagreement=1e-3, max_uncertainty_error=1e-3)
+QUANTIZE = QuantizeParams(enabled=False, calibration_images=1, max_miou_drop=0)
+PARAMS = ExportParams(opset=18, parity_images=2, max_disagreement=1e-3, max_uncertainty_error=1e-3, quantize=QUANTIZE)
 
 
 def test_parity_is_measured_at_every_size_alone_and_in_a_batch_of_two(tiny: Segmenter, exported: Path) -> None:

@@ -27,6 +27,7 @@ def test_repro_leaves_every_result_that_dvc_yaml_promises(clone: Clone) -> None:
 def test_git_holds_the_small_results_and_dvc_the_large_ones(clone: Clone) -> None:
     tracked = set(clone.succeed("git", "ls-files").splitlines())
     small = {paths.METRICS, paths.PER_CLASS, paths.CONFUSION, paths.HISTORY, paths.TRAIN_METRICS, paths.PARITY}
+    small |= {paths.LATENCY}
     assert {place.as_posix() for place in small} <= tracked
     assert "dvc.lock" in tracked
     assert not any(name.endswith((".pt", ".onnx")) or name.startswith("data/dataset") for name in tracked)
@@ -59,9 +60,10 @@ def test_panels_are_pictures(clone: Clone) -> None:
         assert image.std() > 0
 
 
-def test_the_onnx_file_segments_a_picture_without_the_project(clone: Clone, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", [paths.SEGMENTER, paths.INT8 / paths.SEGMENTER.name], ids=["float", "int8"])
+def test_the_onnx_file_segments_a_picture_without_the_project(clone: Clone, tmp_path: Path, model: Path) -> None:
     picture = next((clone.root / paths.DATASET / "images/val").iterdir())
-    model = clone.root / paths.SEGMENTER
+    model = clone.root / model
     alone = Clone(tmp_path, {**clone.environment, "PYTHONPATH": str(clone.root / "src")})
     alone.succeed("python", "-m", "ucc", "segment", "--model", str(model), str(picture), "out")
     assert (tmp_path / "out" / "shares.csv").is_file()
@@ -69,6 +71,30 @@ def test_the_onnx_file_segments_a_picture_without_the_project(clone: Clone, tmp_
     assert len(written) == 3
     shapes = {cv2.imread(str(path)).shape[:2] for path in written}
     assert shapes == {(64, 128)}
+
+
+def test_metrics_hold_miou_size_and_time_of_the_exported_file_and_its_quantised_twin(clone: Clone) -> None:
+    evaluation = json.loads((clone.root / paths.METRICS).read_text(encoding="utf-8"))
+    measured = json.loads((clone.root / paths.PARITY).read_text(encoding="utf-8"))
+    assert measured["miou"] == pytest.approx(evaluation["miou"], abs=0.1)
+    assert measured["int8"]["kept"] is True
+    assert measured["int8"]["miou"] == pytest.approx(measured["miou"] - measured["int8"]["miou_drop"], abs=1e-3)
+    assert 0 < measured["int8"]["megabytes"] < measured["megabytes"]
+    times = json.loads(clone.succeed("dvc", "metrics", "show", "--json"))[""]["data"][paths.LATENCY.as_posix()]["data"]
+    assert min(times["float_ms"], times["int8_ms"]) > 0
+    assert (times["threads"], times["height"], times["width"]) == (1, 64, 128)
+
+
+def test_without_quantisation_the_stage_says_so_and_leaves_no_quantised_file_of_before(clone: Clone) -> None:
+    clone.edit_params("enabled: true\n    calibration_images: 4", "enabled: false\n    calibration_images: 4")
+    told = clone.succeed("dvc", "repro")
+    left = [path.name for path in (clone.root / paths.INT8).iterdir()]
+    clone.restore()
+    assert "export.quantize.enabled is false." in told
+    assert "Running stage 'export'" in told
+    assert "Running stage 'evaluate'" not in told
+    assert left == ["why_absent.txt"]
+    assert [path.name for path in (clone.root / paths.INT8).iterdir()] == [paths.SEGMENTER.name]
 
 
 def test_a_second_repro_does_nothing(clone: Clone) -> None:

@@ -118,7 +118,7 @@ def test_params_and_presets_name_every_key_and_load(preset: Path) -> None:
 
 
 def test_dvc_yaml_names_the_places_where_the_library_writes() -> None:
-    declared = {path for stage in STAGES for path in outputs(stage)}
+    declared = {*DVC["metrics"], *(path for stage in STAGES for path in outputs(stage))}
     left_out = {paths.RAW, paths.RUNS}  # downloads and checkpoints outlive a stage, so they are no outputs
     places = {v for k, v in vars(paths).items() if k.isupper()} - left_out
     assert declared == {place.as_posix() for place in places}
@@ -161,7 +161,7 @@ def test_each_stage_depends_on_the_data_that_its_script_names(stage: str) -> Non
         for name, place in vars(paths).items()
         if name.isupper() and place not in (paths.RAW, paths.RUNS) and re.search(rf"\b{name}\b", source)
     }
-    assert named <= {*DVC["stages"][stage]["deps"], *outputs(stage)}
+    assert named <= {*DVC["stages"][stage]["deps"], *outputs(stage), *DVC["metrics"]}
 
 
 def test_a_failed_validation_keeps_training_from_starting() -> None:
@@ -179,6 +179,14 @@ def test_small_results_are_kept_by_git_and_all_others_by_dvc() -> None:
     ).stdout.split()
     assert set(ignored) == {path for stage in STAGES for path in outputs(stage)} - in_git
     assert in_git >= {paths.METRICS.as_posix(), paths.HISTORY.as_posix(), paths.TRAIN_METRICS.as_posix()}
+
+
+def test_milliseconds_are_a_metric_in_git_but_no_output_since_dvc_lock_must_not_change_with_them() -> None:
+    latency = paths.LATENCY.as_posix()
+    assert DVC["metrics"] == [latency]
+    assert not any(latency in outputs(stage) for stage in STAGES)
+    ignored = subprocess.run(["git", "check-ignore", "--no-index", latency], cwd=ROOT, capture_output=True, check=False)
+    assert ignored.returncode == 1
 
 
 def test_the_exported_segmenter_is_registered() -> None:

@@ -230,13 +230,23 @@ class EvaluateParams:
 
 
 @dataclass(kw_only=True)
+class QuantizeParams:
+    """The ONNX file in 8 bits, and how much worse it may be."""
+
+    enabled: bool
+    calibration_images: int = number(low=1)
+    max_miou_drop: float = number(low=0, high=100)
+
+
+@dataclass(kw_only=True)
 class ExportParams:
-    """The ONNX file, and how far it may differ from torch."""
+    """The ONNX file, how far it may differ from torch, and its quantised twin."""
 
     opset: int = number(low=18)
     parity_images: int = number(low=1)
     max_disagreement: float = number(low=0, high=1)
     max_uncertainty_error: float = number(low=0, high=1)
+    quantize: QuantizeParams
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ The file (see `ucc.segmenter` for its reader):
     output  uncertainty   float32 (B, H, W), 1 - max_c p_c, from 0 (certain) to 1 - 1/C (all classes alike)
     output  logits        float32 (B, C, ceil(H / 4), ceil(W / 4)), before the upsampling that the others come from
 
-Normalisation, softmax and argmax are in the graph. It holds head 1 alone, the model at test time. The logits are
+Normalisation, upsampling and argmax are in the graph. It holds head 1 alone, the model at test time. The logits are
 what tiles of a large image are blended by (`ucc.tiling`); nothing is computed for them that the rest does not need.
 """
 

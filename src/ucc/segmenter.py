@@ -20,6 +20,8 @@ from ucc.tiling import ALIGNMENT, segment_tiles
 
 FORMAT = "2"
 FORMAT_KEY = "ucc_format"
+# Of a quantised file alone: how its convolutions compute.
+QUANTIZED_KEY, INT8 = "quantized", "int8"
 INPUT = "image"
 OUTPUTS = ("classes", "uncertainty")
 LOGITS = "logits"
