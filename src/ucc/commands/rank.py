@@ -140,6 +140,8 @@ def rank(
         _report(out, rows, chosen, images.results[0].disagreement is not None, labeled is not None)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} images failed", file=sys.stderr)
     return int(bool(failures))
 
 
