@@ -13,8 +13,9 @@ import pytest
 import torch
 from brightest_model import METADATA, write_image, write_model
 from conftest import COLORS, FOLDER
+from torch import nn
 
-from ucc import paths
+from ucc import inference, paths
 from ucc.cli import main
 from ucc.commands import rank as module
 from ucc.config import FolderParams, Params
@@ -242,6 +243,25 @@ def test_broken_files_do_not_stop_the_rest_and_are_listed_at_the_end(
     assert text.startswith("error: in/text.jpg")
     assert summary == "2 images failed"
     assert [row["id"] for row in table()] == ["good.png"]
+
+
+def test_an_image_that_memory_does_not_suffice_for_is_one_of_the_failures(
+    save_model: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, predict = save_model(2), inference.predict
+    calls: list[None] = []
+
+    def fail_once(segmenter: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
+        calls.append(None)
+        if len(calls) == 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return predict(segmenter, images)
+
+    monkeypatch.setattr("ucc.heads.predict", fail_once)
+    assert rank(model) == 1
+    failure = capsys.readouterr().err.splitlines()[-2]
+    assert failure.startswith("error: data/dataset/images/train/unlabeled_0.png: not enough memory for 48x40 pixels")
+    assert len(table()) == 4
 
 
 def test_where_every_file_is_broken_nothing_is_written(exported: Path, tmp_path: Path) -> None:
