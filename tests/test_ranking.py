@@ -80,7 +80,7 @@ def test_the_choice_is_the_greedy_one(
 @settings(deadline=None)
 @given(points=POINTS, count=st.integers(1, 4))
 def test_images_of_one_score_are_covered_within_twice_the_best_radius(points: np.ndarray, count: int) -> None:
-    """Gonzalez 1985, theorem 2.2: what farthest-first promises for k-center."""
+    """What farthest-first promises for k-center (Gonzalez 1985)."""
     count = min(count, len(points))
     between = np.linalg.norm(points[:, None].astype(float) - points[None], axis=-1)
 
