@@ -9,8 +9,9 @@ the labels are worth is measured by training `supervised` anew on each set of la
 part in it. Photographs are shrunk to 90x120; 500 steps each; mIoU of head 1 on the whole of val after the last step.
 A seed is that of the partition and of the training.
 
-Each finished training leaves a file in `--work` and is not repeated; one that was interrupted goes on from its last
-checkpoint. results/label_next.csv and .md are written from those files after every training, what is missing named.
+Each finished training leaves a file in `--work` and is not repeated while its parameters, data and code are the same;
+one that was interrupted goes on from its last checkpoint. results/label_next.csv and .md are written from those files
+after every training, what is missing named.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from ucc.files import write_csv, write_json, write_text
 from ucc.inference import choose_device
 from ucc.models.store import load_segmenter
 from ucc.params import load_params
+from ucc.runs import data_hash, fingerprint
 from ucc.training import TrainingPaths, train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +57,14 @@ ARMS = {
     "+ 23 by `ucc rank --no-spread`": "ranking_no_spread",
 }
 BASELINE = "+ 23 at random"
+FILES = {
+    "manifest": "manifest.csv",
+    "final": "final.pt",
+    "best": "best.pt",
+    "history": "history.csv",
+    "confidence": "confidence.csv",
+    "metrics": "train.json",
+}
 Scores = Mapping[tuple[str, int], float]
 
 
@@ -96,48 +106,35 @@ def measured(root: str, work: Path, seed: int, arm: str, source: str) -> float:
 
 def ranked_ids(root: str, work: Path, seed: int, name: str, spread: bool) -> Path:
     """The list of ids that `ucc rank` writes for a model trained with the first labels alone."""
-    folder = work / f"seed_{seed}"
-    if not (folder / name / IDS).is_file():
-        print(f"== seed {seed}: the model that ranks", flush=True)
-        params = parameters(root, seed, *RANKER, ARMS["23 labels"])
-        trained(params, work, folder / "ranker")
-        manifest = Manifest.read(folder / "ranker/manifest.csv")
-        unlabeled, labeled = (
-            [Candidate(sample.id, work / "dataset" / sample.image) for sample in manifest.subset(subset)]
-            for subset in ("unlabeled", "labeled")
-        )
-        model = open_model(folder / "ranker/final.pt")
-        if rank(model, unlabeled, labeled, COUNT, spread, folder / name):
-            raise SystemExit("ranking failed")
-    return folder / name / IDS
+    print(f"== seed {seed}: the model that ranks", flush=True)
+    ranker = work / f"seed_{seed}" / "ranker"
+    trained(parameters(root, seed, *RANKER, ARMS["23 labels"]), work, ranker)
+    manifest = Manifest.read(ranker / FILES["manifest"])
+    unlabeled, labeled = (
+        [Candidate(sample.id, work / "dataset" / sample.image) for sample in manifest.subset(subset)]
+        for subset in ("unlabeled", "labeled")
+    )
+    out = work / f"seed_{seed}" / name
+    if rank(open_model(ranker / FILES["final"]), unlabeled, labeled, COUNT, spread, out):
+        raise SystemExit("ranking failed")
+    return out / IDS
 
 
 def trained(params: Params, work: Path, folder: Path) -> float:
-    """mIoU of head 1 on val, in percent, after training with `params`; a result that is there is read."""
-    result = folder / "result.json"
-    if not result.is_file():
-        manifest = make_partition(work / "dataset", params.partition, work / "raw")
-        manifest.write(folder / "manifest.csv")
+    """mIoU of head 1 on val, in percent, after training with `params`; what is there of the same run is read."""
+    dataset, result = work / "dataset", folder / "result.json"
+    info = DatasetInfo.read(dataset)
+    manifest = make_partition(dataset, params.partition, work / "raw")
+    run = fingerprint(params, data_hash(dataset, manifest), info)
+    if not result.is_file() or json.loads(result.read_text(encoding="utf-8"))["fingerprint"] != run:
+        manifest.write(folder / FILES["manifest"])
         places = {name: folder / file for name, file in FILES.items()}
-        train(params, TrainingPaths(dataset=work / "dataset", runs=work / "runs", **places))
-        segmenter, facts = load_segmenter(folder / "final.pt")
+        train(params, TrainingPaths(dataset=dataset, runs=work / "runs", **places))
+        segmenter, _ = load_segmenter(folder / FILES["final"])
         device = choose_device(params.train.accelerator)
-        info = DatasetInfo.read(work / "dataset")
-        scores = evaluate(
-            segmenter.to(device), manifest.subset("val"), work / "dataset", info, params.evaluate, device
-        ).miou()
-        write_json(result, {"miou": scores[DEPLOYED], "manifest": manifest.hash, "fingerprint": facts.fingerprint})
+        scores = evaluate(segmenter.to(device), manifest.subset("val"), dataset, info, params.evaluate, device).miou()
+        write_json(result, {"miou": scores[DEPLOYED], "manifest": manifest.hash, "fingerprint": run})
     return float(json.loads(result.read_text(encoding="utf-8"))["miou"])
-
-
-FILES = {
-    "manifest": "manifest.csv",
-    "final": "final.pt",
-    "best": "best.pt",
-    "history": "history.csv",
-    "confidence": "confidence.csv",
-    "metrics": "train.json",
-}
 
 
 def write_results(folder: Path, seeds: Sequence[int], scores: Scores) -> None:

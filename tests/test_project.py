@@ -227,6 +227,7 @@ FORBIDDEN = {
         "ucc.cli",
         "ucc.commands.segment",
         "ucc.commands.serve",
+        "ucc.ranking",
     )
 }
 
@@ -247,6 +248,10 @@ def test_imports_point_one_way(part: str) -> None:
     [
         ("ucc", ("numpy", "torch", "cv2", "hydra", "pandas", "onnxruntime")),
         ("ucc.commands.segment", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
+        (
+            "ucc.commands.rank",
+            ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning", "yaml"),
+        ),
         ("ucc.cli", ("numpy", "cv2", "onnxruntime", "torch")),
         ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.serve.app", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),

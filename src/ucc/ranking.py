@@ -130,6 +130,4 @@ def _ranks(values: Values) -> Values:
 
 
 def _distances(descriptors: NDArray[np.float32], row: NDArray[np.float32]) -> Values:
-    difference = descriptors.astype(np.float64) - row
-    distances: Values = np.sqrt(np.einsum("nd,nd->n", difference, difference))
-    return distances
+    return np.asarray(np.linalg.norm(descriptors - row, axis=1), np.float64)

@@ -49,7 +49,7 @@ def make_entry(image: Pixels, opinion: Opinion, colors: Colors, title: str, fact
 
 def draw_sheet(entries: Sequence[Entry]) -> Pixels:
     """All entries row by row, RGB uint8."""
-    columns = min(COLUMNS, len(entries))
+    columns = max(1, min(COLUMNS, len(entries)))
     rows = -(-len(entries) // columns)
     width, height = 3 * BOX[1] + 2 * GAP, LINE + BOX[0]
     shape = (MARGIN + rows * (height + MARGIN), MARGIN + columns * (width + MARGIN), 3)
@@ -85,7 +85,7 @@ def _fitting(text: str, width: int) -> str:
 
 
 def _write(sheet: Pixels, text: str, left: int, top: int) -> None:
-    cv2.putText(sheet, text, (left, top + LINE - 2 * GAP // 2 - 2), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
+    cv2.putText(sheet, text, (left, top + LINE - GAP), FONT, FONT_SCALE, INK, 1, cv2.LINE_AA)
 
 
 def _text_width(text: str) -> int:

@@ -140,6 +140,8 @@ def rank(
         _report(out, rows, chosen, images.results[0].disagreement is not None, labeled is not None)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
+    if failures:
+        print(f"{len(failures)} images failed", file=sys.stderr)
     return int(bool(failures))
 
 
@@ -211,8 +213,8 @@ def _report(out: Path, rows: Sequence[Ranked], chosen: Sequence[Ranked], two_hea
     print(f"{len(chosen)} of {len(rows)} images chosen: {out} ({', '.join([TABLE, shown, *([IDS] if ids else [])])})")
     if ids:
         print(
-            f"next: draw their masks, set partition.labeled_ids: {out / IDS} in params.yaml, "
-            "run `dvc repro -f download`, then `dvc repro`"
+            f"next: draw their masks, set partition.labeled_ids: {out / IDS} in params.yaml (not where partition.ratio "
+            "is null, since every mask counts there), run `dvc repro -f download`, then `dvc repro`"
         )
 
 
