@@ -139,3 +139,16 @@ def test_the_package_gives_the_class_without_loading_anything_before() -> None:
         _ = ucc.Segmentr  # type: ignore[attr-defined]
     code = "import sys, ucc; assert 'numpy' not in sys.modules; ucc.Segmenter; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 70, 3), (2, 130, 100, 3)], ids=["whole", "tiles"])
+def test_named_outputs_are_those_of_the_other_ways_to_get_them(model: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    segmenter = Segmenter(model, tile=96, overlap=32)
+    found = segmenter.predict(images, ["uncertainty", "logits", "classes"])
+    expected = segmenter.segment_batch(images)
+    np.testing.assert_array_equal(found["classes"], expected.classes)
+    np.testing.assert_array_equal(found["uncertainty"], expected.uncertainty)
+    # This model's scores depend on single pixels, so that tiles change nothing but the last digit.
+    np.testing.assert_allclose(found["logits"], images[:, ::4, ::4].transpose(0, 3, 1, 2), rtol=1e-6)
+    assert list(segmenter.predict(images, ["classes"])) == ["classes"]

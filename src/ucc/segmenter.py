@@ -16,7 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ucc.errors import UserError
-from ucc.tiling import ALIGNMENT, segment_tiles
+from ucc.tiling import ALIGNMENT, blended_rows, label_rows, segment_tiles
 
 FORMAT = "2"
 FORMAT_KEY = "ucc_format"
@@ -148,6 +148,25 @@ class Segmenter:
         _check_images(images)
         scores: NDArray[np.float32] = self._run([LOGITS], images)[0]
         return scores
+
+    def predict(self, images: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Those of the file's outputs that are named, for RGB images of one size, uint8 (B, H, W, 3).
+
+        Images beyond the tile give what their tiles give together, logits too; raises as `segment` does.
+        """
+        _check_images(images)
+        if self.takes_whole(*images.shape[1:3]):
+            return dict(zip(names, self._run(names, images), strict=True))
+        parts = [self._predict_tiles(image, LOGITS in names) for image in images]
+        return {name: np.stack([part[name] for part in parts]) for name in names}
+
+    def _predict_tiles(self, image: NDArray[np.uint8], with_logits: bool) -> dict[str, NDArray[Any]]:
+        rows = blended_rows(image, self.logits, self.tile, self.overlap)
+        kept: dict[str, NDArray[Any]] = {}
+        if with_logits:
+            kept[LOGITS] = np.concatenate(list(rows), axis=1)
+            rows = iter([kept[LOGITS]])
+        return kept | dict(zip(OUTPUTS, label_rows(rows, *image.shape[:2]), strict=True))
 
     def _run(self, outputs: Sequence[str], images: NDArray[np.uint8]) -> list[Any]:
         try:

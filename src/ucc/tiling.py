@@ -54,11 +54,15 @@ def segment_tiles(image: Pixels, network: Network, tile: int, overlap: int) -> t
         tile: largest side of a tile in pixels, a multiple of 32.
         overlap: pixels that neighbours share at least, a multiple of 32 below `tile`.
     """
-    height, width = image.shape[:2]
+    return label_rows(blended_rows(image, network, tile, overlap), *image.shape[:2])
+
+
+def label_rows(finished: Iterator[Scores], height: int, width: int) -> tuple[Pixels, Scores]:
+    """Class map and uncertainty, (H, W), as `segment_tiles` gives them, of rows of scores (C, n, ceil(W / 4))."""
     classes = np.empty((height, width), np.uint8)
     uncertainty = np.empty((height, width), np.float32)
     done = 0
-    for strip in upsample_strips(blended_rows(image, network, tile, overlap), height, width):
+    for strip in upsample_strips(finished, height, width):
         rows = slice(done, done + strip.shape[1])
         best = strip.max(axis=0)
         classes[rows] = strip.argmax(axis=0)

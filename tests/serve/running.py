@@ -17,9 +17,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from ucc.serve.connections import PatientProtocol
+from ucc.serve.limits import Limits
 
 SOURCE = Path(__file__).parents[2] / "src"
 GUARD_SECONDS = 120
+LIMITS = Limits(body=50_000, pixels=10_000, concurrency=2)
 
 
 class Answer(NamedTuple):

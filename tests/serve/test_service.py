@@ -1,161 +1,163 @@
-"""The service over real HTTP: what it answers, and what it refuses before it costs anything."""
+"""Pictures over real HTTP: what the service answers, and in which form."""
 
 import base64
 import http.client
 import json
-import os
-import socket
-import struct
-import subprocess
-import sys
-import threading
-import time
-import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import uvicorn
-from brightest_model import COLORS, write_model
+from brightest_model import COLORS, METADATA, write_model
+from PIL import Image as PillowImage
+from running import ask, in_thread
 
-from ucc.pictures import encode_png
+import ucc
+from ucc.pictures import draw_overlay, draw_uncertainty, encode_png, scale_uncertainty
 from ucc.segmenter import Segmenter
 from ucc.serve.app import create_app
-from ucc.serve.limits import Limits
-
-ROOT = Path(__file__).parents[2]
-LIMITS = Limits(body=50_000, pixels=10_000)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A segmenter made by hand: a pixel's class is its brightest channel."""
-    return write_model(tmp_path_factory.mktemp("model") / "segmenter.onnx")
-
-
-@pytest.fixture(scope="module")
-def port(model: Path) -> Iterator[int]:
-    """The service on a free port."""
-    config = uvicorn.Config(create_app(Segmenter(model, threads=1), LIMITS), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
-
-
-def ask(port: int, body: bytes | Iterator[bytes], headers: dict[str, str] | None = None) -> tuple[int, str, bytes]:
-    """Status, content type and body of the answer to POST /segment."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    try:
-        connection.request("POST", "/segment", body, headers or {}, encode_chunked=not isinstance(body, bytes))
-        answer = connection.getresponse()
-        return answer.status, answer.headers.get_content_type(), answer.read()
-    finally:
-        connection.close()
-
-
-def picture() -> np.ndarray:
-    """Red on the left, blue on the right."""
+@pytest.fixture
+def image() -> np.ndarray:
+    """Red on the left third, blue on the right."""
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[:, :10, 0] = pixels[:, 10:, 2] = 200
     return pixels
 
 
-def test_it_is_ready_once_it_answers(port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/v2/health/ready")
-    answer = connection.getresponse()
-    assert (answer.status, json.loads(answer.read())) == (200, {"ready": True})
+def decoded(encoded: bytes) -> np.ndarray:
+    with PillowImage.open(BytesIO(encoded)) as picture:
+        return np.asarray(picture)
 
 
-@pytest.mark.parametrize("kind", [".png", ".jpg"])
-def test_a_picture_comes_back_as_a_map_of_class_indices(port: int, kind: str) -> None:
-    encoded = cv2.imencode(kind, picture()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
-    status, content, answer = ask(port, encoded)
-    assert (status, content) == (200, "image/png")
-    assert answer[25] == 3  # indexed: the palette has the classes' colours
-    found = cv2.imdecode(np.frombuffer(answer, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    assert np.array_equal(found[0, 0], COLORS[0])
-    assert np.array_equal(found[19, 29], COLORS[2])
+@pytest.mark.parametrize("kind", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_a_picture_comes_back_as_a_map_of_class_indices(port: int, image: np.ndarray, kind: str) -> None:
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 100, cv2.IMWRITE_WEBP_QUALITY, 101]
+    encoded = cv2.imencode(kind, image[..., ::-1], quality if kind in (".jpg", ".webp") else [])[1].tobytes()
+    answer = ask(port, "POST", "/segment", encoded)
+    assert (answer.status, answer.content_type, answer.headers["Vary"]) == (200, "image/png", "Accept")
+    classes = decoded(answer.body)
+    assert classes[0, 0] == 0
+    assert classes[19, 29] == 2
+    with PillowImage.open(BytesIO(answer.body)) as picture:
+        assert picture.convert("RGB").getpixel((29, 19)) == COLORS[2]
 
 
-def test_a_client_that_accepts_json_gets_names_and_shares(port: int) -> None:
-    status, content, answer = ask(port, encode_png(picture()), {"Accept": "application/json"})
-    assert (status, content) == (200, "application/json")
-    told = json.loads(answer)
+def test_overlay_and_heat_map_are_those_of_the_package(port: int, model: Path, image: np.ndarray) -> None:
+    result = Segmenter(model).segment(image)
+    for output, expected in (
+        ("overlay", draw_overlay(image, result.classes, COLORS)),
+        ("uncertainty", draw_uncertainty(result.uncertainty, len(COLORS))),
+    ):
+        answer = ask(port, "POST", "/segment", encode_png(image), {"Accept": f"image/png;output={output}"})
+        assert (answer.status, answer.content_type) == (200, "image/png")
+        np.testing.assert_array_equal(decoded(answer.body), expected)
+
+
+def test_json_has_names_shares_and_both_maps(port: int, model: Path, image: np.ndarray) -> None:
+    answer = ask(port, "POST", "/segment", encode_png(image), {"Accept": "application/json"})
+    assert (answer.status, answer.content_type) == (200, "application/json")
+    told = answer.json()
     assert (told["width"], told["height"]) == (30, 20)
     assert told["mean_uncertainty"] == pytest.approx(1 - 200 / 255)
-    assert [(c["name"], c["color"]) for c in told["classes"]] == list(
-        zip(["red", "green", "blue"], map(list, COLORS), strict=True)
-    )
+    assert [(c["index"], c["name"], c["color"]) for c in told["classes"]] == [
+        (0, "red", list(COLORS[0])),
+        (1, "green", list(COLORS[1])),
+        (2, "blue", list(COLORS[2])),
+    ]
     assert [c["share"] for c in told["classes"]] == pytest.approx([1 / 3, 0, 2 / 3])
-    assert base64.b64decode(told["class_map"]).startswith(b"\x89PNG")
+    result = Segmenter(model).segment(image)
+    np.testing.assert_array_equal(decoded(base64.b64decode(told["class_map"])), result.classes)
+    grey = decoded(base64.b64decode(told["uncertainty_map"]))
+    np.testing.assert_array_equal(grey, scale_uncertainty(result.uncertainty, len(COLORS)))
 
 
-def png_that_declares(width: int, height: int) -> bytes:
-    """A PNG of some bytes whose header declares any size."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    end = b"\0\0\0\0IEND\xaeB`\x82"
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + end
+def test_a_photograph_is_turned_as_its_exif_says(port: int, image: np.ndarray) -> None:
+    stream, exif = BytesIO(), PillowImage.Exif()
+    exif[0x0112] = 6  # the first row is the right side
+    PillowImage.fromarray(image).save(stream, "JPEG", quality=100, exif=exif)
+    classes = decoded(ask(port, "POST", "/segment", stream.getvalue()).body)
+    assert classes.shape == (30, 20)
+    assert (classes[0, 0], classes[29, 19]) == (0, 2)
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "x1") -> tuple[bytes, dict[str, str]]:
+    """A form (RFC 7578) and its Content-Type; each part has a Content-Disposition's rest and content."""
+    body = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {rest}\r\n\r\n".encode() + content + b"\r\n"
+        for rest, content in parts
+    )
+    return body + f"--{boundary}--\r\n".encode(), {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
+
+
+def test_a_form_with_one_file_is_as_good_as_a_bare_body(port: int, image: np.ndarray) -> None:
+    encoded = encode_png(image)
+    body, headers = form(('name="note"', b"a street"), ('name="file"; filename="a.png"', encoded))
+    assert ask(port, "POST", "/segment", body, headers).body == ask(port, "POST", "/segment", encoded).body
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "message"),
+    ("body", "headers", "message"),
     [
-        (b"", 400, "no JPEG, PNG"),
-        (b"GIF89a", 400, "no JPEG, PNG"),
-        (b"\x89PNG\r\n\x1a\n", 400, "no JPEG, PNG"),
-        (b"\xff\xd8\xff\xe0\x00\x00", 400, "no JPEG, PNG"),
-        (png_that_declares(0, 7), 400, "no JPEG, PNG"),
-        (png_that_declares(90, 90), 400, "not an image"),
-        (png_that_declares(9000, 9000), 413, "9000x9000 pixels are more than 10000"),
-        (bytes(50_001), 413, "larger than 50000 bytes"),
+        (*form(('name="a"; filename="a"', b"1"), ('name="b"; filename="b"', b"2")), "The form has 2 files"),
+        (*form(('name="a"', b"1")), "The form has 0 files"),
+        (form()[0][:-4], form()[1], "The form's end is missing"),
+        (b"", form()[1], "The form's end is missing"),
+        (b"--x\r\n", {"Content-Type": "multipart/form-data"}, "names no boundary"),
+        (*form(('name="a"; filename="a"', b"no picture")), "no JPEG, PNG"),
     ],
+    ids=["two", "none", "cut", "empty", "boundary", "text"],
 )
-def test_what_cannot_be_segmented_is_refused_with_one_message(
-    port: int, body: bytes, status: int, message: str
+def test_a_form_that_is_damaged_or_has_not_one_picture_is_refused(
+    port: int, body: bytes, headers: dict[str, str], message: str
 ) -> None:
-    answered, _, answer = ask(port, body)
-    assert answered == status
-    assert message in json.loads(answer)["error"]
+    answer = ask(port, "POST", "/segment", body, headers)
+    assert answer.status == 400
+    assert message in answer.json()["error"]
 
 
-def test_a_body_of_no_announced_length_is_refused_while_it_arrives(port: int) -> None:
-    sent = 0
-
-    def endless() -> Iterator[bytes]:
-        nonlocal sent
-        while sent < 100_000_000:
-            sent += 10_000
-            yield bytes(10_000)
-
-    with suppress(OSError):  # the service closes the connection while this client is still sending
-        assert ask(port, endless())[0] == 413
-    assert sent < 100_000_000
-
-
-def test_it_keeps_answering_after_a_client_hung_up(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
-    assert ask(port, encode_png(picture()))[0] == 200
+def test_the_model_tells_of_itself(port: int, tmp_path: Path) -> None:
+    told = ask(port, "GET", "/model").json()
+    assert [entry["name"] for entry in told["classes"]] == ["red", "green", "blue"]
+    assert told["limits"] == {"bytes": 50_000, "pixels": 10_000}
+    assert (told["name"], told["miou"], told["ucc_version"]) == ("segmenter", None, ucc.__version__)
+    more = {"metrics": json.dumps({"miou": 57.5}), "dataset": "streets", "git_revision": "abc", "step": "12"}
+    named = write_model(tmp_path / "m.onnx", METADATA | more | {"name": "streets-1", "ucc_version": "9.9"})
+    with in_thread(create_app(Segmenter(named, threads=1))) as other:
+        told = ask(other, "GET", "/model").json()
+        assert ask(other, "GET", "/v2/models/streets-1/ready").status == 200
+    expected = {"name": "streets-1", "miou": 57.5, "dataset": "streets", "revision": "abc", "step": 12}
+    assert expected | {"ucc_version": "9.9"} == {key: told[key] for key in (*expected, "ucc_version")}
 
 
-def test_a_missing_model_ends_the_service_with_one_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ucc", "serve", "nowhere.onnx"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])},
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: nowhere.onnx: no such file.")
-    assert len(done.stderr.splitlines()) == 1
+def test_a_connection_takes_one_request_after_another(port: int, image: np.ndarray) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    encoded = encode_png(image)
+    for body, status in ((encoded, 200), (b"no picture", 400), (encoded, 200)):
+        connection.request("POST", "/segment", body)
+        answer = connection.getresponse()
+        assert answer.status == status
+        answer.read()
+        assert connection.sock is not None
+    connection.close()
+
+
+def test_errors_are_json_whatever_the_path(port: int) -> None:
+    for method, path, status in (("GET", "/nowhere", 404), ("DELETE", "/segment", 405), ("GET", "/segment/", 404)):
+        answer = ask(port, method, path)
+        assert (answer.status, answer.content_type) == (status, "application/json")
+        assert set(answer.json()) == {"error"}
+
+
+def test_the_page_for_people_lists_every_operation_and_loads_nothing(port: int) -> None:
+    answer = ask(port, "GET", "/docs")
+    page = answer.body.decode()
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    for path, methods in ask(port, "GET", "/openapi.json").json()["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}</code>" in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert "http" not in page.replace("openapi.json", "")

@@ -1,20 +1,26 @@
 """The service as an ASGI application: which address is answered by what."""
 
+import re
 from functools import partial
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 import ucc
 from ucc.segmenter import Segmenter
+from ucc.serve import openapi, schemas
 from ucc.serve.answers import choose
 from ucc.serve.bodies import Bodies
+from ucc.serve.docs_page import POLICY, write_docs
 from ucc.serve.limits import Limits, RefusedError
+from ucc.serve.open_inference import health_routes, model_routes
 from ucc.serve.pictures_api import ANSWERS, answer_picture, describe_model
 from ucc.serve.slots import Slots
 from ucc.serve.telemetry import Measured, Telemetry
+
+DESCRIPTION = "Segments pictures: the class of every pixel, and how uncertain it is."
 
 
 def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
@@ -23,38 +29,72 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
     While `app.state.ending` is true, it calls itself not ready.
     """
     limits = limits or Limits()
-    # FastAPI's own pages load their scripts from the network.
-    app = FastAPI(title="ucc", version=ucc.__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="ucc",
+        description=DESCRIPTION,
+        version=ucc.__version__,
+        # FastAPI's own pages load their scripts from the network.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.state.ending = False
     slots, bodies = Slots(limits), Bodies(limits)
     telemetry = Telemetry(slots, bodies)
-    name = segmenter.metadata.get("name", "segmenter")
     app.add_middleware(Measured, telemetry=telemetry)
     _answer_errors(app)
+    name = _model_name(segmenter)
+    app.include_router(_picture_routes(segmenter, name, limits, slots, bodies))
+    app.include_router(health_routes())
+    app.include_router(model_routes(segmenter, name, limits, slots, bodies))
+    _add_pages(app, telemetry)
+    # The page at / goes here: add_page(app)
+    openapi.complete(app)
+    return app
 
-    @app.get("/v2/health/ready")
-    async def ready() -> JSONResponse:
-        return JSONResponse({"ready": not app.state.ending}, 503 if app.state.ending else 200)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(telemetry.page(), media_type=CONTENT_TYPE_LATEST)
+def _picture_routes(segmenter: Segmenter, name: str, limits: Limits, slots: Slots, bodies: Bodies) -> APIRouter:
+    router = APIRouter(tags=["Pictures"])
 
-    @app.get("/model")
+    @router.get("/model", response_model=schemas.ModelAnswer)
     async def model() -> JSONResponse:
+        """The model that is served."""
         return JSONResponse(describe_model(segmenter, name, limits))
 
-    @app.post("/segment")
+    @router.post(
+        "/segment",
+        response_class=Response,
+        responses=openapi.responses(openapi.picture_response(), 400, 406, 408, 413, 415, 503),
+        openapi_extra=openapi.picture_body(),
+    )
     async def segment(request: Request) -> Response:
+        """A picture's class map, overlay, uncertainty, or all of it as JSON."""
         answer = choose(request.headers.getlist("accept"), ANSWERS)
         slots.check_room()
         async with bodies.read(request) as body:
             content_type = request.headers.get("content-type", "")
             work = partial(answer_picture, segmenter, body, content_type, answer, limits)
-            return Response(await slots.run(request, work), media_type=answer.split(";")[0], headers={"Vary": "Accept"})
+            content = await slots.run(request, work)
+        return Response(content, media_type=answer.partition(";")[0], headers={"Vary": "Accept"})
 
-    # The page at / goes here: add_page(app)
-    return app
+    return router
+
+
+def _add_pages(app: FastAPI, telemetry: Telemetry) -> None:
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["Operation"])
+    async def metrics() -> Response:
+        """Requests, their seconds, the queue and the process, for Prometheus."""
+        return Response(telemetry.page(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(write_docs(app.openapi()), headers={"Content-Security-Policy": POLICY})
+
+
+def _model_name(segmenter: Segmenter) -> str:
+    """What the file calls itself, where that can stand in an address."""
+    name = segmenter.metadata.get("name", "")
+    return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else "segmenter"
 
 
 def _answer_errors(app: FastAPI) -> None:

@@ -72,9 +72,12 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"{host} port {port}: {why}. Choose others with --host and --port.") from error
+    except (socket.gaierror, OverflowError) as error:  # no such host, no such port
+        why = str(error)
+    except OSError as error:
+        # `error.strerror` has the address once more.
+        why = os.strerror(error.errno or 0)
+    raise UserError(f"{host} port {port}: {why}. Choose others with --host and --port.")
 
 
 def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float) -> int:

@@ -26,7 +26,6 @@ class Telemetry:
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self._rejected = Counter("ucc_rejected", "Requests answered 503 because of others.", registry=self.registry)
         for name, what, value in (
             ("ucc_in_flight", "Requests being computed.", lambda: slots.working),
             ("ucc_queue_depth", "Requests that wait for their turn.", lambda: slots.waiting),
@@ -42,8 +41,6 @@ class Telemetry:
         """One request was answered."""
         self._requests.labels(endpoint, status).inc()
         self._seconds.labels(endpoint).observe(seconds)
-        if status == 503:
-            self._rejected.inc()
 
 
 class Measured:

@@ -1,0 +1,68 @@
+"""`ucc serve`: what keeps it from starting is one line; `tests/serve` has the service itself."""
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from brightest_model import write_model
+
+from ucc.cli import main
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.onnx")
+
+
+def the_error(capsys: pytest.CaptureFixture[str]) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_missing_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "nowhere.onnx"]) == 1
+    assert the_error(capsys).startswith("error: nowhere.onnx: no such file.")
+
+
+def test_a_port_that_is_taken_is_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["serve", str(model), "--port", str(port)]) == 1
+    assert the_error(capsys) == (
+        f"error: 127.0.0.1 port {port}: Address already in use. Choose others with --host and --port."
+    )
+
+
+@pytest.mark.parametrize("address", [("--port", "70000"), ("--host", "192.0.2.1"), ("--host", "no.such.host.invalid")])
+def test_an_address_that_cannot_be_is_named(
+    model: Path, address: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(model), "--port", "0", *address]) == 1
+    line = the_error(capsys)
+    assert address[1] in line
+    assert line.endswith("Choose others with --host and --port.")
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client"])
+def test_a_missing_package_comes_with_the_command_that_installs_it(
+    model: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("ucc.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["serve", str(model)]) == 1
+    line = the_error(capsys)
+    assert package in line
+    assert "pip install" in line
+
+
+@pytest.mark.parametrize(
+    "options", [("--concurrency", "0"), ("--max-pixels", "many"), ("--drain-seconds", "nan"), ("--end-seconds", "-1")]
+)
+def test_an_impossible_value_is_a_wrong_command_line(
+    model: Path, options: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", str(model), *options])
+    assert options[1] in capsys.readouterr().err

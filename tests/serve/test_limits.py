@@ -1,0 +1,160 @@
+"""What is refused before it costs anything: by bytes, by pixels, by time."""
+
+import json
+import socket
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import GUARD_SECONDS, LIMITS, ask, in_thread
+
+from ucc.pictures import encode_png
+from ucc.segmenter import Segmenter
+from ucc.serve.app import create_app
+from ucc.serve.connections import PatientProtocol
+from ucc.serve.pictures_api import ANSWERS
+
+PICTURE = encode_png(np.full((4, 4, 3), 9, np.uint8))
+
+
+def png_that_declares(width: int, height: int) -> bytes:
+    """A PNG of some bytes whose header declares any size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = b"\0\0\0\0IEND\xaeB`\x82"
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + end
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 400, "no JPEG, PNG"),
+        (b"GIF89a", 400, "no JPEG, PNG"),
+        (b"\x89PNG\r\n\x1a\n", 400, "no JPEG, PNG"),
+        (b"\xff\xd8\xff\xe0\x00\x00", 400, "no JPEG, PNG"),
+        (png_that_declares(0, 7), 400, "no JPEG, PNG"),
+        (png_that_declares(90, 90), 400, "not an image"),
+        (PICTURE[: len(PICTURE) // 2], 400, "end is missing"),
+        (bytes(50_001), 413, "larger than 50000 bytes"),
+    ],
+)
+def test_what_cannot_be_segmented_is_refused_with_one_message(
+    port: int, body: bytes, status: int, message: str
+) -> None:
+    answer = ask(port, "POST", "/segment", body)
+    assert answer.status == status
+    assert message in answer.json()["error"]
+
+
+def test_a_small_png_of_81_megapixels_is_refused_before_it_is_decoded(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(_: bytes) -> None:
+        pytest.fail("decoded")
+
+    monkeypatch.setattr("ucc.serve.pictures_api.decode_image", decode)
+    answer = ask(port, "POST", "/segment", png_that_declares(9000, 9000))
+    assert answer.status == 413
+    assert "9000x9000 pixels are more than 10000" in answer.json()["error"]
+
+
+def test_nothing_acceptable_is_406_and_lists_what_there_is(port: int) -> None:
+    answer = ask(port, "POST", "/segment", PICTURE, {"Accept": "video/mp4"})
+    assert answer.status == 406
+    assert all(offer in answer.json()["error"] for offer in ANSWERS)
+
+
+def test_a_compressed_body_is_refused(port: int) -> None:
+    for path in ("/segment", "/v2/models/segmenter/infer"):
+        answer = ask(port, "POST", path, zlib.compress(PICTURE), {"Content-Encoding": "deflate"})
+        assert (answer.status, "Content-Encoding" in answer.json()["error"]) == (415, True)
+
+
+@pytest.mark.parametrize("path", ["/segment", "/v2/models/segmenter/infer"])
+def test_a_body_of_no_announced_length_is_refused_while_it_arrives(port: int, path: str) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 100_000_000:
+            sent += 10_000
+            yield bytes(10_000)
+
+    with suppress(OSError):  # the service closes the connection while this client is still sending
+        assert ask(port, "POST", path, endless()).status == 413
+    assert sent < 100_000_000
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS)
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the service closes the connection."""
+    answer = b""
+    with suppress(ConnectionResetError):
+        while chunk := client.recv(2**16):
+            answer += chunk
+    return answer
+
+
+HALF = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf"
+
+
+def test_it_keeps_answering_after_a_client_hung_up(port: int) -> None:
+    with connect(port) as client:
+        client.sendall(HALF)
+    assert ask(port, "POST", "/segment", PICTURE).status == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(model: Path) -> None:
+    app = create_app(Segmenter(model, threads=1), replace(LIMITS, body_seconds=0.2))
+    with in_thread(app) as port, connect(port) as client:
+        client.sendall(HALF)
+        head, _, body = received(client).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert "within 0.2 seconds" in json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /v2/he", b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/he"])
+def test_a_connection_on_which_no_request_comes_is_closed(
+    port: int, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PatientProtocol, "idle_seconds", 0.2)
+    with connect(port) as client:
+        client.sendall(begun)
+        assert received(client).count(b"HTTP/1.1 200 ") == begun.count(b"\r\n\r\n")
+
+
+def test_a_client_that_does_not_take_its_answer_is_cut_off(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PatientProtocol, "idle_seconds", 0.2)
+    app = create_app(Segmenter(model, threads=1))
+    lost = threading.Event()
+    closed = PatientProtocol.connection_lost
+
+    def connection_lost(self: PatientProtocol, error: Exception | None) -> None:
+        closed(self, error)
+        lost.set()
+
+    monkeypatch.setattr(PatientProtocol, "connection_lost", connection_lost)
+    noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
+    body = encode_png(noise)  # an overlay of noise is megabytes, more than sockets buffer
+    with in_thread(app) as port, connect(port) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = f"POST /segment HTTP/1.1\r\nHost: x\r\nAccept: {ANSWERS[1]}\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+        assert lost.wait(GUARD_SECONDS)
+
+
+def test_all_bodies_together_are_bounded(model: Path) -> None:
+    app = create_app(Segmenter(model, threads=1), replace(LIMITS, held=1000))
+    with in_thread(app) as port:
+        answer = ask(port, "POST", "/segment", bytes(1001))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        for _ in range(20):  # what is done is no longer counted
+            assert ask(port, "POST", "/segment", PICTURE).status == 200

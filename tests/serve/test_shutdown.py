@@ -1,0 +1,76 @@
+"""How the process ends: what has begun is answered, nothing new is taken, and the status is one of success."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import GUARD_SECONDS, as_process, ask, ucc_serve
+
+from ucc.pictures import encode_png
+
+BODY = encode_png(np.full((4, 4, 3), 9, np.uint8))
+HEAD = f"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+
+
+def begin(port: int) -> socket.socket:
+    """A request whose body is half there."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS)
+    client.sendall(HEAD + BODY[:20])
+    return client
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + GUARD_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Status and errors."""
+    _, errors = process.communicate(timeout=GUARD_SECONDS)
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_what_has_begun_is_answered_and_nothing_new_is_taken(model: Path, number: int, status: int) -> None:
+    with as_process(ucc_serve(model)) as (process, port), begin(port) as client:
+        until(lambda: "ucc_held_bytes 20.0" in ask(port, "GET", "/metrics").body.decode())
+        process.send_signal(number)
+        until(lambda: refused(port))
+        client.sendall(BODY[20:])
+        assert client.recv(2**16).startswith(b"HTTP/1.1 200 ")
+        assert ended(process) == (status, "")
+
+
+def test_while_it_drains_it_is_not_ready_but_answers_until_a_second_signal(model: Path) -> None:
+    with as_process(ucc_serve(model, "--drain-seconds", "3600")) as (process, port):
+        assert ask(port, "GET", "/v2/health/ready").status == 200
+        process.send_signal(signal.SIGTERM)
+        until(lambda: ask(port, "GET", "/v2/health/ready").status == 503)
+        answer = ask(port, "GET", "/v2/models/segmenter/ready")
+        assert (answer.status, answer.json()) == (503, {"name": "segmenter", "ready": False})
+        assert ask(port, "GET", "/v2/health/live").status == 200
+        assert ask(port, "POST", "/segment", BODY).status == 200
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, "")
+
+
+def test_what_is_never_finished_is_cut_off(model: Path) -> None:
+    with as_process(ucc_serve(model, "--end-seconds", "1")) as (process, port), begin(port):
+        until(lambda: "ucc_held_bytes 20.0" in ask(port, "GET", "/metrics").body.decode())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(GUARD_SECONDS) == 0
