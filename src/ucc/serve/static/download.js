@@ -14,7 +14,8 @@ export function save(blob, name) {
 /** The picture's name without folder and ending. */
 export const stem = (name) => name.replace(/^.*[/\\]/, "").replace(/(.)\.[^.]*$/, "$1");
 
-export function sharesCsv(name, { classes, mean_uncertainty: mean }) {
+/** One row of the shares of all classes, and the mean uncertainty. */
+export function sharesCsv({ name, classes, mean_uncertainty: mean }) {
   const rows = [
     ["image", ...classes.map((entry) => entry.name), "mean_uncertainty"],
     [name, ...classes.map(({ share }) => rounded(share)), rounded(mean)],
@@ -22,7 +23,8 @@ export function sharesCsv(name, { classes, mean_uncertainty: mean }) {
   return new Blob([rows.map((row) => `${row.map(quoted).join(",")}\n`).join("")], { type: "text/csv" });
 }
 
-export function sharesJson(name, { classes, mean_uncertainty: mean }) {
+/** The same as JSON. */
+export function sharesJson({ name, classes, mean_uncertainty: mean }) {
   const shares = Object.fromEntries(classes.map((entry) => [entry.name, rounded(entry.share)]));
   const told = {
     classes: classes.map((entry) => entry.name),

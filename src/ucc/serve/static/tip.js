@@ -6,17 +6,18 @@ import { byId } from "./dom.js";
 export function moveTip(told) {
   const tip = byId("tip");
   const ring = byId("ring");
-  tip.hidden = ring.hidden = told === null;
+  tip.hidden = told === null;
+  ring.hidden = !told?.ring; // a mouse has a cursor
   if (told === null) return;
-  const { at, size, name, color, certainty } = told;
+  const { at, width, height, name, color, certainty } = told;
   byId("tip-class").textContent = name;
   byId("tip-certainty").textContent = `${certainty} certain`;
   tip.querySelector(".swatch").style.setProperty("--color", `rgb(${color.join(" ")})`);
   for (const moved of [tip, ring]) {
-    moved.style.left = `${(100 * (at.x + 0.5)) / size.width}%`;
-    moved.style.top = `${(100 * (at.y + 0.5)) / size.height}%`;
+    moved.style.left = `${(100 * (at.x + 0.5)) / width}%`;
+    moved.style.top = `${(100 * (at.y + 0.5)) / height}%`;
   }
   // Towards the middle, so that it stays within the picture.
-  tip.classList.toggle("leftwards", at.x > size.width / 2);
-  tip.classList.toggle("upwards", at.y > size.height / 2);
+  tip.classList.toggle("leftwards", at.x > width / 2);
+  tip.classList.toggle("upwards", at.y > height / 2);
 }
