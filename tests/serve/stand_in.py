@@ -1,0 +1,74 @@
+"""A service of exactly what the page needs of one, for the page's tests: `GET /model` and `POST /segment` as JSON.
+
+It can be told to answer otherwise: `app.state.refusals` holds responses that are given, in turn, before any result;
+`app.state.bodies` holds what was sent.
+"""
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from ucc.errors import UserError
+from ucc.images import decode_image
+from ucc.pictures import encode_indexed_png, encode_png
+from ucc.segmenter import Segmenter
+from ucc.serve.page import add_page
+
+LIMITS = {"bytes": 20_000_000, "pixels": 16_000_000}
+
+
+def create_service(segmenter: Segmenter, limits: dict[str, int] | None = None) -> FastAPI:
+    app = FastAPI()
+    app.state.refusals, app.state.bodies = [], []
+    metadata = segmenter.metadata
+    classes = [
+        {"index": index, "name": name, "color": list(color)}
+        for index, (name, color) in enumerate(zip(segmenter.classes, segmenter.colors, strict=True))
+    ]
+
+    @app.get("/model")
+    async def model() -> dict[str, Any]:
+        metrics = json.loads(metadata.get("metrics", "{}"))
+        return {
+            "name": "segmenter",
+            "classes": classes,
+            "miou": metrics.get("miou"),
+            "dataset": metadata.get("dataset", "unknown"),
+            "revision": metadata.get("git_revision", "unknown"),
+            "step": int(metadata.get("step", 0)),
+            "quantized": False,
+            "ucc_version": metadata.get("ucc_version", "unknown"),
+            "limits": limits or LIMITS,
+        }
+
+    @app.post("/segment")
+    async def segment(request: Request) -> Response:
+        body = await request.body()
+        app.state.bodies.append(body)
+        if app.state.refusals:
+            refusal: Response = app.state.refusals.pop(0)
+            return refusal
+        try:
+            image = decode_image(body)
+        except UserError as error:
+            return JSONResponse({"error": f"The body is {error}"}, 400)
+        found = segmenter.segment(image)
+        shares = np.bincount(found.classes.ravel(), minlength=len(classes)) / found.classes.size
+        unsure = np.clip(found.uncertainty / (1 - 1 / len(classes)), 0, 1)
+        return JSONResponse(
+            {
+                "width": image.shape[1],
+                "height": image.shape[0],
+                "classes": [entry | {"share": float(shares[entry["index"]])} for entry in classes],
+                "mean_uncertainty": float(found.uncertainty.mean()),
+                "class_map": base64.b64encode(encode_indexed_png(found.classes, segmenter.colors)).decode(),
+                "uncertainty_map": base64.b64encode(encode_png(np.rint(unsure * 255).astype(np.uint8))).decode(),
+            }
+        )
+
+    add_page(app)
+    return app
