@@ -16,6 +16,7 @@ from ucc.serve.bodies import Bodies
 from ucc.serve.docs_page import POLICY, write_docs
 from ucc.serve.limits import Limits, RefusedError
 from ucc.serve.open_inference import health_routes, model_routes
+from ucc.serve.page import add_page
 from ucc.serve.pictures_api import ANSWERS, answer_picture, describe_model
 from ucc.serve.slots import Slots
 from ucc.serve.telemetry import Measured, Telemetry
@@ -48,7 +49,7 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
     app.include_router(health_routes())
     app.include_router(model_routes(segmenter, name, limits, slots, bodies))
     _add_pages(app, telemetry)
-    # The page at / goes here: add_page(app)
+    add_page(app)
     openapi.complete(app)
     return app
 
