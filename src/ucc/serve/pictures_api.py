@@ -11,7 +11,7 @@ import ucc
 from ucc.errors import UserError
 from ucc.images import decode_image, read_header
 from ucc.pictures import draw_overlay, draw_uncertainty, encode_indexed_png, encode_png, scale_uncertainty
-from ucc.segmenter import Segmentation, Segmenter
+from ucc.segmenter import QUANTIZED_KEY, Segmentation, Segmenter
 from ucc.serve.bodies import file_of_form
 from ucc.serve.limits import Limits, RefusedError
 
@@ -35,7 +35,7 @@ def describe_model(segmenter: Segmenter, name: str, limits: Limits) -> dict[str,
         "dataset": about.get("dataset", ""),
         "revision": about.get("git_revision", ""),
         "step": int(about.get("step", 0)),
-        "quantized": "quantization" in about,
+        "quantized": QUANTIZED_KEY in about,
         "ucc_version": about.get("ucc_version", ucc.__version__),
         "limits": {"bytes": limits.body, "pixels": limits.pixels},
     }
