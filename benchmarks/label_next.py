@@ -139,7 +139,11 @@ def trained(params: Params, work: Path, folder: Path) -> float:
 
 def write_results(folder: Path, seeds: Sequence[int], scores: Scores) -> None:
     """The table as Markdown, and each run as a row of a CSV."""
-    rows = [{"arm": arm, "seed": seed, "miou": scores.get((arm, seed))} for arm in ARMS for seed in seeds]
+    rows = [
+        {"arm": arm, "seed": seed, "miou": round(scores[arm, seed], 4) if (arm, seed) in scores else None}
+        for arm in ARMS
+        for seed in seeds
+    ]
     write_csv(folder / "label_next.csv", rows, ("arm", "seed", "miou"))
     lines = [
         "# Which images to label next: CamVid at 90x120, 500 steps",
