@@ -35,7 +35,7 @@ def describe_model(segmenter: Segmenter, name: str, limits: Limits) -> dict[str,
         "dataset": about.get("dataset", ""),
         "revision": about.get("git_revision", ""),
         "step": int(about.get("step", 0)),
-        "quantized": "quantization" in about,
+        "quantized": "quantized" in about,
         "ucc_version": about.get("ucc_version", ucc.__version__),
         "limits": {"bytes": limits.body, "pixels": limits.pixels},
     }
