@@ -72,12 +72,11 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (socket.gaierror, OverflowError) as error:  # no such host, no such port
-        why = str(error)
-    except OSError as error:
-        # `error.strerror` has the address once more.
-        why = os.strerror(error.errno or 0)
-    raise UserError(f"{host} port {port}: {why}. Choose others with --host and --port.")
+    except (OSError, OverflowError) as error:
+        # The message of an error that the operating system knows has the address once more.
+        number = getattr(error, "errno", None) or 0
+        why = os.strerror(number) if number > 0 else str(error).rstrip(".")
+        raise UserError(f"{host} port {port}: {why}. Choose others with --host and --port.") from error
 
 
 def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float) -> int:
