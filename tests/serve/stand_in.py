@@ -1,8 +1,4 @@
-"""A service of exactly what the page needs of one, for the page's tests: `GET /model` and `POST /segment` as JSON.
-
-It can be told to answer otherwise: `app.state.refusals` holds responses that are given, in turn, before any result;
-`app.state.bodies` holds what was sent.
-"""
+"""A service of exactly what the page needs of one, for the page's tests: `GET /model` and `POST /segment` as JSON."""
 
 import base64
 import json
@@ -21,9 +17,8 @@ from ucc.serve.page import add_page
 LIMITS = {"bytes": 20_000_000, "pixels": 16_000_000}
 
 
-def create_service(segmenter: Segmenter, limits: dict[str, int] | None = None) -> FastAPI:
+def create_service(segmenter: Segmenter) -> FastAPI:
     app = FastAPI()
-    app.state.refusals, app.state.bodies = [], []
     metadata = segmenter.metadata
     classes = [
         {"index": index, "name": name, "color": list(color)}
@@ -42,18 +37,13 @@ def create_service(segmenter: Segmenter, limits: dict[str, int] | None = None) -
             "step": int(metadata.get("step", 0)),
             "quantized": False,
             "ucc_version": metadata.get("ucc_version", "unknown"),
-            "limits": limits or LIMITS,
+            "limits": LIMITS,
         }
 
     @app.post("/segment")
     async def segment(request: Request) -> Response:
-        body = await request.body()
-        app.state.bodies.append(body)
-        if app.state.refusals:
-            refusal: Response = app.state.refusals.pop(0)
-            return refusal
         try:
-            image = decode_image(body)
+            image = decode_image(await request.body())
         except UserError as error:
             return JSONResponse({"error": f"The body is {error}"}, 400)
         found = segmenter.segment(image)

@@ -1,6 +1,6 @@
 """The page at `/`: a picture dropped onto it is segmented by the service it came from, and by nothing else.
 
-Plain HTML, CSS and ES modules in `static/`, served as they lie there. The browser is told to load nothing from elsewhere.
+Plain HTML, CSS and ES modules in `static/`, served as they lie there. Browsers are told to load nothing from elsewhere.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ class _Static(StaticFiles):
 
 
 def add_page(app: FastAPI) -> None:
-    """Let `app`, which answers `GET /model` and `POST /segment`, serve its page at `/` and what it loads at `/static/`."""
+    """Let `app`, which answers `GET /model` and `POST /segment`, serve the page at `/`, and its parts at `/static/`."""
     scale = draw_heat_scale()
 
     @app.get("/", include_in_schema=False)
@@ -59,6 +59,6 @@ def add_page(app: FastAPI) -> None:
 
 
 def draw_heat_scale() -> bytes:
-    """PNG of 256x1 pixels: the colours of `draw_uncertainty` from certain to 1 - 1/C, so that the page needs no copy."""
+    """The colours of `draw_uncertainty` from certain to 1 - 1/C as a PNG of 256x1 pixels: the page needs no copy."""
     ramp = np.linspace(0, 1 - 1 / 2, 256, dtype=np.float32)[np.newaxis]
     return encode_png(draw_uncertainty(ramp, 2))

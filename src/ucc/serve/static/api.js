@@ -62,6 +62,7 @@ function post(body, signal, onSent) {
     request.onabort = () => reject(signal.reason);
     signal.throwIfAborted();
     signal.addEventListener("abort", () => request.abort());
+    onSent(0);
     request.send(body);
   });
 }
