@@ -17,6 +17,8 @@ from ucc.errors import UserError
 from ucc.serve.connections import PatientProtocol
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Longer than load balancers keep theirs: whoever closes first should be the one that sends.
+KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):
@@ -98,8 +100,9 @@ def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_secon
         access_log=False,
         server_header=False,
         log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(end_seconds)),
     )
     server = Server(config, app, drain_seconds)
     server.run(sockets=[listener])
-    return 130 if server.interrupted else os.EX_OK
+    return 130 if server.interrupted else 0
