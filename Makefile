@@ -21,7 +21,7 @@ export GX_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all faults lint lock images docker-test serve clean environment python
+.PHONY: help setup repro test test-all faults lint lock images docker-test serve triton clean environment python
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -63,6 +63,9 @@ docker-test: setup ## build both images, run the default pipeline in one, segmen
 
 serve: setup ## segment pictures over HTTP with models/segmenter.onnx, on port 8000 of this machine
 	@$(ACTIVATE) python -m ucc.serve models/segmenter.onnx
+
+triton: setup ## write models/triton, a model repository for Triton Inference Server, from models/segmenter.onnx
+	@$(ACTIVATE) python -m ucc triton models/segmenter.onnx
 
 clean: ## remove .venv and the tools' caches; results and DVC's cache stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

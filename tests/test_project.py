@@ -218,6 +218,7 @@ FORBIDDEN = {
         "ucc.pictures",
         "ucc.cli",
         "ucc.commands.segment",
+        "ucc.commands.triton",
     )
 }
 
@@ -238,6 +239,7 @@ def test_imports_point_one_way(part: str) -> None:
     [
         ("ucc", ("numpy", "torch", "cv2", "hydra", "pandas", "onnxruntime")),
         ("ucc.commands.segment", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
+        ("ucc.commands.triton", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.cli", ("numpy", "cv2", "onnxruntime", "torch")),
         ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.serve.app", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),

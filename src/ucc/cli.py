@@ -8,7 +8,10 @@ import ucc
 from ucc.errors import UserError
 
 # Name -> what it does; the module `ucc.commands.<name>` has `main(arguments) -> exit status`.
-COMMANDS = {"segment": "segment images with an exported model"}
+COMMANDS = {
+    "segment": "segment images with an exported model",
+    "triton": "write a model repository for Triton Inference Server",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
