@@ -21,7 +21,7 @@ export GX_ANALYTICS_ENABLED := false
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-all faults lint lock images docker-test serve bench-serve clean environment python
+.PHONY: help setup repro test test-all faults lint lock images docker-test serve bench-serve triton clean environment python
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -66,6 +66,9 @@ serve: setup ## segment pictures over HTTP with models/segmenter.onnx, on port 8
 
 bench-serve: setup ## requests/s and latency of the service, float and INT8, against plain torch (make repro first)
 	@$(ACTIVATE) python benchmarks/serve.py
+
+triton: setup ## write models/triton, a model repository for Triton Inference Server, from models/segmenter.onnx
+	@$(ACTIVATE) python -m ucc triton models/segmenter.onnx
 
 clean: ## remove .venv and the tools' caches; results and DVC's cache stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -228,6 +228,7 @@ FORBIDDEN = {
         "ucc.commands.segment",
         "ucc.commands.serve",
         "ucc.ranking",
+        "ucc.commands.triton",
     )
 }
 
@@ -252,6 +253,7 @@ def test_imports_point_one_way(part: str) -> None:
             "ucc.commands.rank",
             ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning", "yaml"),
         ),
+        ("ucc.commands.triton", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.cli", ("numpy", "cv2", "onnxruntime", "torch")),
         ("ucc.segmenter", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),
         ("ucc.serve.app", ("torch", "torchvision", "hydra", "pandas", "albumentations", "onnx", "lightning")),

@@ -12,6 +12,7 @@ COMMANDS = {
     "segment": "segment images with an exported model",
     "serve": "segment over HTTP",
     "rank": "say which unlabelled images to label next",
+    "triton": "write a model repository for Triton Inference Server",
 }
 
 
