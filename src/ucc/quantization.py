@@ -72,7 +72,7 @@ def quantize(source: Path, target: Path, dataset: Path, samples: Sequence[Sample
         model = onnx.load(quantized)
     model.producer_name, model.producer_version = producer
     onnx.helper.set_model_props(model, metadata | {QUANTIZED_KEY: INT8})
-    _tidy(model)
+    model.graph.ClearField("value_info")  # shapes of inner tensors, which nobody needs
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(target) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
@@ -97,12 +97,3 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 def _middle(image: Image, side: int) -> Image:
     top, left = (max(0, length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
-
-
-def _tidy(model: onnx.ModelProto) -> None:
-    """Remove the shapes of inner tensors, and the order of weights, which is that of a set and changes between runs."""
-    graph = model.graph
-    graph.ClearField("value_info")
-    weights = sorted(graph.initializer, key=lambda weight: weight.name)
-    graph.ClearField("initializer")
-    graph.initializer.extend(weights)
