@@ -64,6 +64,8 @@ def test_a_file_that_is_good_enough_lies_in_the_folder_with_the_figures_of_both(
     expected = measure_miou([float_file, kept], tiny_dataset, samples, info)
     metrics = deployed.metrics()
     assert metrics["miou"] == round(expected[0], 4)
+    assert ExportedSegmenter(kept).miou == round(expected[1], 4)
+    assert ExportedSegmenter(float_file).miou == METRICS["miou"]
     assert metrics["int8"] == {
         "kept": True,
         "miou": round(expected[1], 4),

@@ -22,7 +22,7 @@ from ucc.errors import UserError
 from ucc.files import atomic_folder
 from ucc.metrics import ConfusionMatrix
 from ucc.progress import Progress
-from ucc.quantization import calibration_samples, quantize
+from ucc.quantization import calibration_samples, note_miou, quantize
 from ucc.segmenter import Segmenter
 
 WHY_ABSENT = "why_absent.txt"
@@ -101,6 +101,8 @@ def deploy(
             files.append(temporary / path.name)
             quantize(path, files[1], dataset, calibration_samples(manifest, params.calibration_images))
         mious = measure_miou(files, dataset, manifest.subset("val"), DatasetInfo.read(dataset))
+        if params.enabled:
+            note_miou(files[1], mious[1])
         sizes = [file.stat().st_size / 1e6 for file in files]
         exported, *rest = map(Measured, mious, sizes, measure_latency(files, image))
         int8 = rest[0] if rest else None

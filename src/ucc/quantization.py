@@ -23,7 +23,7 @@ from ucc.data.manifest import Manifest, Sample
 from ucc.data.samples import evenly_spaced
 from ucc.files import atomic_path
 from ucc.progress import Progress
-from ucc.segmenter import INPUT, INT8, QUANTIZED_KEY, TILE
+from ucc.segmenter import INPUT, INT8, QUANTIZED_KEY, QUANTIZED_MIOU_KEY, TILE
 
 TRAINING = ("labeled", "unlabeled")
 # A ReLU or ReLU6 is the lower and the upper end of what its convolution's output is stored as: no work of its own.
@@ -75,6 +75,14 @@ def quantize(source: Path, target: Path, dataset: Path, samples: Sequence[Sample
     model.graph.ClearField("value_info")  # shapes of inner tensors, which nobody needs
     onnx.checker.check_model(model, full_check=True)
     with atomic_path(target) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def note_miou(path: Path, miou: float) -> None:
+    """Let a quantised file carry its own mean IoU, in percent, beside the metrics of the float one."""
+    model = onnx.load(path)
+    model.metadata_props.add(key=QUANTIZED_MIOU_KEY, value=f"{miou:.4f}")
+    with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 

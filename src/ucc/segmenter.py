@@ -20,8 +20,9 @@ from ucc.tiling import ALIGNMENT, blended_rows, label_rows, segment_tiles
 
 FORMAT = "2"
 FORMAT_KEY = "ucc_format"
-# Of a quantised file alone: how its convolutions compute.
+# Of a quantised file alone: how its convolutions compute, and its own mIoU; the metrics are those of the float file.
 QUANTIZED_KEY, INT8 = "quantized", "int8"
+QUANTIZED_MIOU_KEY = "quantized_miou"
 INPUT = "image"
 OUTPUTS = ("classes", "uncertainty")
 LOGITS = "logits"
@@ -112,6 +113,13 @@ class Segmenter:
     def metadata(self) -> dict[str, str]:
         """What the file says about itself: parameters, metrics, git revision and more, as text or JSON."""
         return dict(self._metadata)
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU in percent that the pipeline measured for this file; None if it does not say."""
+        own = self._metadata.get(QUANTIZED_MIOU_KEY)
+        found = own or json.loads(self._metadata.get("metrics", "{}")).get("miou")
+        return None if found is None else float(found)
 
     def takes_whole(self, height: int, width: int) -> bool:
         """Whether an image of that size is segmented at once rather than in tiles."""

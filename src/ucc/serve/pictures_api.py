@@ -31,7 +31,7 @@ def describe_model(segmenter: Segmenter, name: str, limits: Limits) -> dict[str,
     return {
         "name": name,
         "classes": _classes(segmenter),
-        "miou": json.loads(about.get("metrics", "{}")).get("miou"),
+        "miou": segmenter.miou,
         "dataset": about.get("dataset", ""),
         "revision": about.get("git_revision", ""),
         "step": int(about.get("step", 0)),
