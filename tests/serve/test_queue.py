@@ -4,14 +4,14 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import GUARD_SECONDS, LIMITS, Answer, ask, in_thread
+from running import GUARD_SECONDS, LIMITS, Answer, ask, in_thread, until
 
 from ucc.errors import UserError
 from ucc.pictures import encode_png
@@ -57,13 +57,6 @@ def metric(port: int, name: str) -> float:
     found = re.search(rf"^{name} (\S+)$", ask(port, "GET", "/metrics").body.decode(), re.MULTILINE)
     assert found
     return float(found.group(1))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + GUARD_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_beyond_the_queue_a_request_is_refused_at_once_with_the_seconds_to_wait(

@@ -71,7 +71,7 @@ def try_all(requests: st.SearchStrategy[Case], examples: int, excluded: list[str
     run()
 
 
-@pytest.mark.parametrize("examples", [20, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [20, pytest.param(500, marks=pytest.mark.long)])
 def test_every_operation_answers_as_its_description_says(model: Path, examples: int) -> None:
     with in_thread(create_app(Segmenter(model, threads=1), LIMITS)) as port:
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")

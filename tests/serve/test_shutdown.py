@@ -3,13 +3,11 @@
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import GUARD_SECONDS, as_process, ask, ucc_serve
+from running import GUARD_SECONDS, as_process, ask, ucc_serve, until
 
 from ucc.pictures import encode_png
 
@@ -22,13 +20,6 @@ def begin(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS)
     client.sendall(HEAD + BODY[:20])
     return client
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + GUARD_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def refused(port: int) -> bool:
