@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from brightest_model import METADATA, write_image, write_model
-from conftest import COLORS, FOLDER
+from tiny import COLORS, FOLDER
 from torch import nn
 
 from ucc import inference, paths

@@ -13,8 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import yaml
-from conftest import REPOSITORY
 from numpy.typing import NDArray
+from tiny import REPOSITORY
 
 from ucc.data.images import read_mask, write_png
 from ucc.data.inspect.__main__ import inspect

@@ -119,8 +119,8 @@ def test_too_many_pixels_are_refused_by_the_shape_alone(shape: list[int]) -> Non
     assert caught.value.status == 413
 
 
-@pytest.mark.parametrize("binary", [{"classes"}, {"logits"}, {"classes", "logits"}, set()], ids=str)
-def test_an_answer_holds_the_arrays_bit_for_bit(binary: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("binary", [("classes",), ("logits",), ("classes", "logits"), ()], ids=str)
+def test_an_answer_holds_the_arrays_bit_for_bit(binary: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ucc.serve.tensors.WRITTEN_AT_ONCE", 7)
     rng = np.random.default_rng(0)
     found = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import FOLDER
+from tiny import FOLDER
 
 from ucc.config import DatasetParams, StreetsParams
 from ucc.data.dataset import DatasetInfo

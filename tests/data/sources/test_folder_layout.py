@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FOLDER
+from tiny import FOLDER
 
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import write_png

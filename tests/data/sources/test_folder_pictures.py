@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
-from conftest import FOLDER
 from numpy.typing import NDArray
+from tiny import FOLDER
 
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import read_image, read_mask

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FOLDER
+from tiny import FOLDER
 
 from ucc.config import DatasetParams, StreetsParams
 from ucc.data.dataset import DatasetInfo
