@@ -121,7 +121,9 @@ def _quoted(text: str) -> str:
 
 def _parse(arguments: Sequence[str]) -> Any:
     parser = argparse.ArgumentParser(
-        prog="ucc triton", description="Write an exported model as a model repository of Triton Inference Server."
+        prog="ucc triton",
+        description="Write an exported model as a model repository of Triton Inference Server, which must be "
+        "24.12 or newer: older ones may bring an onnxruntime that cannot read the file.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the .onnx file that the stage `export` wrote")
     parser.add_argument(

@@ -9,8 +9,8 @@ export class Probe {
 
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {(at: {x: number, y: number} | null, by?: string) => void} onMove told the pixel, null where there is none, and
-   *   what points at it: "key", "mouse", "touch" or "pen"
+   * @param {(at: {x: number, y: number} | null, byKey: boolean) => void} onMove told the pixel, null where there is none,
+   *   and whether a key led there
    */
   constructor(canvas, onMove) {
     this.#canvas = canvas;
@@ -25,7 +25,7 @@ export class Probe {
 
   clear() {
     this.#at = null;
-    this.#onMove(null);
+    this.#onMove(null, false);
   }
 
   #point(event) {
@@ -33,7 +33,7 @@ export class Probe {
     const frame = this.#canvas.getBoundingClientRect();
     const x = Math.floor(((event.clientX - frame.left) * width) / frame.width);
     const y = Math.floor(((event.clientY - frame.top) * height) / frame.height);
-    this.#move(x, y, event.pointerType);
+    this.#move(x, y, false);
   }
 
   #press(event) {
@@ -52,14 +52,14 @@ export class Probe {
       PageDown: [x, height - 1],
     };
     if (event.key === "Escape") this.clear();
-    else if (event.key in targets) this.#move(...targets[event.key], "key");
+    else if (event.key in targets) this.#move(...targets[event.key], true);
     else return;
     event.preventDefault();
   }
 
-  #move(x, y, by) {
+  #move(x, y, byKey) {
     const { width, height } = this.#canvas;
     this.#at = { x: Math.min(Math.max(x, 0), width - 1), y: Math.min(Math.max(y, 0), height - 1) };
-    this.#onMove(this.#at, by);
+    this.#onMove(this.#at, byKey);
   }
 }

@@ -9,7 +9,7 @@ import { View, colorTable } from "./view.js";
 
 export class ResultPanel {
   #view = new View(byId("canvas"));
-  #probe = new Probe(byId("canvas"), (at, by) => this.#showPixel(at, by));
+  #probe = new Probe(byId("canvas"), (at, byKey) => this.#showPixel(at, byKey));
   #legend = new Legend(byId("legend"), byId("absent"), (index) => this.#showAlone(index));
   #heat = []; // colours of the uncertainty, from certain to unsure
   #result = null; // the service's answer, and the picture's name
@@ -74,7 +74,7 @@ export class ResultPanel {
   }
 
   /** Say what is at a pixel, to the eye, and after a key to the ear. */
-  #showPixel(at, by) {
+  #showPixel(at, byKey) {
     if (!at) {
       moveTip(null);
       this.#legend.mark(null);
@@ -85,9 +85,9 @@ export class ResultPanel {
     const { index, name, color } = classes[values[place]];
     // 255 stands for 1 - 1/C, as unsure as C classes can be.
     const certainty = percent(1 - (unsure[place] / 255) * (1 - 1 / classes.length));
-    moveTip({ at, width, height, name, color, certainty, ring: by !== "mouse" });
+    moveTip({ at, width, height, name, color, certainty });
     this.#legend.mark(index);
-    if (by === "key") byId("spoken").textContent = `${name}, ${certainty} certain, at ${at.x}, ${at.y}`;
+    if (byKey) byId("spoken").textContent = `${name}, ${certainty} certain, at ${at.x}, ${at.y}`;
   }
 
   async #save(kind) {

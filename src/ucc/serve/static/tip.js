@@ -6,8 +6,7 @@ import { byId } from "./dom.js";
 export function moveTip(told) {
   const tip = byId("tip");
   const ring = byId("ring");
-  tip.hidden = told === null;
-  ring.hidden = !told?.ring; // a mouse has a cursor
+  tip.hidden = ring.hidden = told === null;
   if (told === null) return;
   const { at, width, height, name, color, certainty } = told;
   byId("tip-class").textContent = name;
