@@ -30,11 +30,11 @@ from browser import (
 )
 from PIL import Image as PillowImage
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from stand_in import create_service
 
 from ucc.cli import main
 from ucc.pictures import draw_uncertainty
 from ucc.segmenter import Segmenter
+from ucc.serve.app import create_app
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
@@ -61,7 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(model: Path) -> Recorder:
-    return Recorder(create_service(Segmenter(model, threads=1)))
+    return Recorder(create_app(Segmenter(model, threads=1)))
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_an_error_is_shown_in_place_and_what_was_there_stays(page: Page, picture
     before = pixels(page)
     (tmp_path / "notes.txt").write_text("no picture")
     page.set_input_files("#file", tmp_path / "notes.txt")
-    expect(page.locator("#error-text")).to_contain_text("not an image of a known kind")
+    expect(page.locator("#error-text")).to_contain_text("no JPEG, PNG, BMP, TIFF or WebP")
     expect(page.locator("#again")).to_be_hidden()  # the same file would be refused again
     expect(page.locator("#status")).to_have_text("street.png, 24 × 18")
     expect(page.locator("#progress")).to_be_hidden()

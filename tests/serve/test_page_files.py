@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from brightest_model import write_model
 from browser import decode, running
-from stand_in import create_service
 
 from ucc.pictures import draw_uncertainty
 from ucc.segmenter import Segmenter
+from ucc.serve.app import create_app
 from ucc.serve.page import STATIC
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ FILES = sorted(path for path in STATIC.rglob("*") if path.is_file())
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     model = write_model(tmp_path_factory.mktemp("model") / "segmenter.onnx")
-    with running(create_service(Segmenter(model, threads=1))) as address:
+    with running(create_app(Segmenter(model, threads=1))) as address:
         yield urlsplit(address).port or 0
 
 
