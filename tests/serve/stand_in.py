@@ -44,8 +44,9 @@ def create_service(segmenter: Segmenter) -> FastAPI:
     async def segment(request: Request) -> Response:
         try:
             image = decode_image(await request.body())
-        except UserError as error:
-            return JSONResponse({"error": f"The body is {error}"}, 400)
+        except UserError:
+            error = "The body is no JPEG, PNG, BMP, TIFF or WebP; send the bytes of one picture."
+            return JSONResponse({"error": error}, 400)
         found = segmenter.segment(image)
         shares = np.bincount(found.classes.ravel(), minlength=len(classes)) / found.classes.size
         unsure = np.clip(found.uncertainty / (1 - 1 / len(classes)), 0, 1)

@@ -316,7 +316,7 @@ def test_an_error_is_shown_in_place_and_what_was_there_stays(page: Page, picture
     before = pixels(page)
     (tmp_path / "notes.txt").write_text("no picture")
     page.set_input_files("#file", tmp_path / "notes.txt")
-    expect(page.locator("#error-text")).to_contain_text("not an image of a known kind")
+    expect(page.locator("#error-text")).to_contain_text("The body is no JPEG, PNG, BMP, TIFF or WebP")
     expect(page.locator("#again")).to_be_hidden()  # the same file would be refused again
     expect(page.locator("#status")).to_have_text("street.png, 24 × 18")
     expect(page.locator("#progress")).to_be_hidden()
