@@ -66,6 +66,8 @@ def watched(browser: Browser, address: str, **settings: Any) -> Iterator[Page]:
     page.on("pageerror", lambda error: failures.append(str(error)))
     # An answer of 400 is "Failed to load resource" to the console, whatever the page makes of it.
     page.on("console", lambda line: failures.append(line.text) if is_complaint(line) else None)
+    # Playwright catches file choosers while somebody listens; a key pressed right after that began would be too early.
+    page.on("filechooser", lambda _: None)
     page.goto(address)
     expect(page.locator("#facts dd")).not_to_have_count(0)
     yield page
