@@ -5,14 +5,15 @@ import argparse
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = natural(text)
-    if not value:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
+    return _at_least(1, text)
 
 
 def natural(text: str) -> int:
     """A whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number")
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, {least} or more")
     return int(text)

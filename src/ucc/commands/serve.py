@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ucc.commands.arguments import positive
 from ucc.errors import UserError
 from ucc.segmenter import Segmenter
 
@@ -46,16 +47,16 @@ def _parse(arguments: Sequence[str]) -> Any:
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, reached from this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0: any that is free")
     parser.add_argument(
-        "--concurrency", type=_positive, metavar="N", help="requests at once, one thread each (default: the cores)"
+        "--concurrency", type=positive, metavar="N", help="requests at once, one thread each (default: the cores)"
     )
     parser.add_argument(
-        "--queue", type=_positive, metavar="N", help="requests that may wait (default: four times as many)"
+        "--queue", type=positive, metavar="N", help="requests that may wait (default: four times as many)"
     )
     parser.add_argument(
-        "--max-bytes", type=_positive, dest="body", metavar="N", help="of a request's body (default: 20 million)"
+        "--max-bytes", type=positive, dest="body", metavar="N", help="of a request's body (default: 20 million)"
     )
     parser.add_argument(
-        "--max-pixels", type=_positive, dest="pixels", metavar="N", help="of a picture (default: 16 million)"
+        "--max-pixels", type=positive, dest="pixels", metavar="N", help="of a picture (default: 16 million)"
     )
     parser.add_argument(
         "--body-seconds", type=_seconds, metavar="S", help="for a request's body to arrive (default: 30)"
@@ -75,12 +76,6 @@ def _parse(arguments: Sequence[str]) -> Any:
         help="then, for what has begun to be finished (default: %(default)g)",
     )
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 1 or more")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 
 import onnxruntime
 
+from ucc.commands.arguments import natural, positive
 from ucc.errors import UserError
 from ucc.files import atomic_folder, sweep
 from ucc.segmenter import Segmenter
@@ -135,25 +136,12 @@ def _parse(arguments: Sequence[str]) -> Any:
     )
     parser.add_argument("--name", help="what the model is called (default: like its file)")
     parser.add_argument(
-        "--max-batch", type=_positive, default=8, metavar="N", help="pictures that run together (default: %(default)s)"
+        "--max-batch", type=positive, default=8, metavar="N", help="pictures that run together (default: %(default)s)"
     )
     parser.add_argument(
-        "--threads", type=_natural, default=0, metavar="N", help="of one picture on a CPU; 0 (default): all cores"
+        "--threads", type=natural, default=0, metavar="N", help="of one picture on a CPU; 0 (default): all cores"
     )
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="auto (default): on GPUs if the server sees any, else CPU"
     )
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    value = _natural(text)
-    if not value:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
-
-
-def _natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number")
-    return int(text)
