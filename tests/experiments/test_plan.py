@@ -10,6 +10,7 @@ import yaml
 
 from ucc.errors import UserError
 from ucc.experiments.plan import Plan, differences, flatten, identity, read_plan
+from ucc.experiments.table import cells
 from ucc.params import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,10 @@ def test_differences_turn_one_params_file_into_another(tmp_path: Path) -> None:
         ({"arms": {"a": "ucc"}}, "arms.a must map keys"),
         ({"arms": {"a": {"method.nam": "ucc"}}}, "unknown key method.nam"),
         ({"arms": {"a": {"method.name": "uc"}}}, "must be one of supervised"),
+        ({"paper": {"figures": {}}}, "paper must be a mapping with the keys protocol and figures"),
+        ({"paper": {"protocol": {"train.step": 1}, "figures": {}}}, "paper.protocol.train.step: no key"),
+        ({"paper": {"protocol": {}, "figures": {"ucc": {}}}}, "paper.figures.ucc: no arm of that name"),
+        ({"paper": {"protocol": {}, "figures": {"baseline": {"1/4": 70.0}}}}, "for one of the columns 1/16, 1/8"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -88,5 +93,8 @@ def test_absent_and_broken_files_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_run_of_the_shipped_files_is_possible(path: Path) -> None:
-    assert read_plan(path).runs
+def test_every_run_of_the_shipped_files_is_possible_and_figures_of_the_paper_stand_in_every_cell(path: Path) -> None:
+    plan = read_plan(path)
+    assert plan.runs
+    shown = [cell.paper for cell in cells(plan, {})]
+    assert all(shown) if "cityscapes" in path.stem or "voc2012" in path.stem else not any(shown)

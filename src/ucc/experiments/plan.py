@@ -78,7 +78,6 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
                 params = load_params(base, [*(f"{key}={_literal(v)}" for key, v in setting.items()), *overrides])
                 name = f"{_slug(path.stem)}-{_slug(arm)}-{_slug(column)}-s{seed}-{identity(asdict(params))[:6]}"
                 runs.append(Run(name, str(arm), str(column), seed, params))
-    paper = Paper(**content["paper"]) if content.get("paper") else None
     return Plan(
         path.stem,
         content["title"],
@@ -86,7 +85,7 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
         tuple(map(str, arms)),
         tuple(map(str, columns)),
         seeds,
-        paper,
+        _paper(path, content["paper"], arms, columns, runs) if content.get("paper") else None,
         tuple(runs),
     )
 
@@ -151,6 +150,26 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(seeds, list) or len(set(seeds)) != len(seeds):
         raise UserError(f"{path}: seeds = {seeds}: must be a list of different numbers.")
     return content
+
+
+def _paper(path: Path, given: Any, arms: Setting, columns: Setting, runs: Sequence[Run]) -> Paper:
+    """The section `paper`; a name in it that nothing else has would hide a figure in silence."""
+    if not isinstance(given, dict) or set(given) != {"protocol", "figures"}:
+        raise UserError(f"{path}: paper must be a mapping with the keys protocol and figures.")
+    figures = {str(arm): {str(column): f for column, f in row.items()} for arm, row in given["figures"].items()}
+    for key in given["protocol"]:
+        if key not in flatten(asdict(runs[0].params)):
+            raise UserError(f"{path}: paper.protocol.{key}: no key of params.yaml.")
+    for arm, row in figures.items():
+        if arm not in map(str, arms):
+            raise UserError(f"{path}: paper.figures.{arm}: no arm of that name; arms: {', '.join(map(str, arms))}.")
+        for column, figure in row.items():
+            if column not in map(str, columns) or not isinstance(figure, int | float):
+                raise UserError(
+                    f"{path}: paper.figures.{arm}.{column} = {figure}: must be a number for one of the columns "
+                    f"{', '.join(map(str, columns))}."
+                )
+    return Paper(given["protocol"], figures)
 
 
 def _literal(value: Any) -> str:
