@@ -190,3 +190,11 @@ def test_less_strength_changes_the_picture_less(index: int) -> None:
         return float(np.mean([np.abs(result - picture()).mean() for result in results]))
 
     assert change(0.3) < change(1.0)
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("index", range(9), ids=OPERATIONS)
+def test_no_operation_takes_the_picture_away(index: int, strength: float) -> None:
+    operation = StrongView((1, 1), strength).pool[index]
+    contrasts = [operation(picture(), np.ones(SHAPE, np.uint8), seed)[0].std() for seed in ALWAYS]
+    assert min(contrasts) > 0.3 * picture().std()

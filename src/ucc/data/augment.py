@@ -108,7 +108,10 @@ Operation = Callable[[Pixels, Pixels, int], tuple[Pixels, Pixels]]
 
 
 def _pool(s: float) -> list[Operation]:
-    """The nine operations; ranges at full strength s = 1 in the comments. At s = 0 none changes anything."""
+    """The nine operations; ranges at full strength s = 1 in the comments. At s = 0 none changes anything.
+
+    Inversion, without a magnitude, happens with probability s; shuffled channels and equalisation are mixed in.
+    """
     if s == 0:
         return [_identity] * 9
     with warnings.catch_warnings():
@@ -126,7 +129,8 @@ def _pool(s: float) -> list[Operation]:
                     p=1,
                 )
             ),
-            _blended(A.InvertImg(p=1), s),
+            # never half inverted: that is one grey
+            _plain(A.InvertImg(p=s)),
             # 1..3 rectangles with sides of 10..30 % of the image's, grey
             _plain(
                 A.CoarseDropout((1, 3), (s * 0.1, s * 0.3), (s * 0.1, s * 0.3), fill=PADDING_COLOR, fill_mask=0, p=1)
