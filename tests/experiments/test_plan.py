@@ -55,6 +55,14 @@ def test_a_run_is_the_same_wherever_its_data_lie_and_another_with_any_other_chan
     assert here == there != other
 
 
+def test_a_run_does_not_depend_on_keys_that_only_another_method_or_data_set_reads(tmp_path: Path) -> None:
+    changes = ("method.cct.perturbations=[feature_drop]", "method.copy_paste.mode=none", "dataset.folder.val=0.3")
+    supervised, ucc = (plan_of(tmp_path).runs[index].params for index in (0, -1))
+    changed_supervised, changed_ucc = (plan_of(tmp_path, *changes).runs[index].params for index in (0, -1))
+    assert identity(asdict(supervised)) == identity(asdict(changed_supervised))
+    assert identity(asdict(ucc)) != identity(asdict(changed_ucc))
+
+
 def test_differences_turn_one_params_file_into_another(tmp_path: Path) -> None:
     wanted = plan_of(tmp_path, "views.crop=[96,64]", "dataset.max_side=64", "model.weights=none").runs[-1].params
     present = load_params(ROOT / "presets/folder.yaml")

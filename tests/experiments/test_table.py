@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from ucc.experiments import __main__ as command
 from ucc.experiments.finished import Finished, finished_runs, queued_names
 from ucc.experiments.plan import PLACES, Paper, Plan, flatten, identity, read_plan
 from ucc.experiments.plot import plot
-from ucc.experiments.recorded import recorded_runs
+from ucc.experiments.recorded import lost_rows, recorded_runs
 from ucc.experiments.table import cells, markdown, run_rows
 
 ROOT = Path(__file__).parents[2]
@@ -200,6 +200,26 @@ def test_a_run_whose_row_is_committed_counts_on_a_machine_that_never_made_it(
     capsys.readouterr()
     command.queue(plan)
     assert f"queued   {plan.runs[0].name}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_table_does_not_take_the_place_of_figures_that_it_does_not_hold(plan: Plan) -> None:
+    command.table(plan)
+    before = {path: path.read_bytes() for path in Path("results").iterdir()}
+    git(Path(), "update-ref", "-d", "refs/exps/12/345/mine")
+    other = replace(plan.runs[0], params=replace(plan.runs[0].params, train=replace(plan.runs[0].params.train, lr=0.3)))
+    with pytest.raises(UserError, match=r"figures of 1 runs .* supervised 1/16 seed 0\. Delete these lines"):
+        command.table(replace(plan, runs=(other, *plan.runs[1:])))
+    assert {path: path.read_bytes() for path in Path("results").iterdir()} == before
+
+
+TABLES = [path for path in (ROOT / "experiments").glob("*.yaml") if (ROOT / f"results/{path.stem}.csv").exists()]
+
+
+@pytest.mark.parametrize("path", sorted(TABLES), ids=lambda p: p.stem)
+def test_no_committed_figure_is_lost_when_its_table_is_written_again(path: Path) -> None:
+    rows = run_rows(read_plan(path), recorded_runs(ROOT / "results"))
+    assert lost_rows(ROOT / f"results/{path.stem}.csv", rows) == []
 
 
 def test_a_spoilt_row_is_named(plan: Plan, repository: Path) -> None:

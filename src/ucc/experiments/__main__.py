@@ -16,7 +16,7 @@ import yaml
 from ucc.errors import UserError
 from ucc.experiments.finished import Finished, finished_runs, queued_names
 from ucc.experiments.plan import Plan, differences, exact_params, identity, read_plan
-from ucc.experiments.recorded import COLUMNS, recorded_runs
+from ucc.experiments.recorded import COLUMNS, lost_rows, recorded_runs
 from ucc.experiments.table import cells, markdown, run_rows
 from ucc.files import write_csv, write_text
 from ucc.params import load_params
@@ -49,10 +49,16 @@ def table(plan: Plan) -> None:
     from ucc.experiments.plot import plot  # matplotlib takes a second to import, which queueing need not wait for
 
     finished = done_runs()
-    filled = cells(plan, finished)
+    filled, rows = cells(plan, finished), run_rows(plan, finished)
+    path = RESULTS / f"{plan.name}.csv"
+    if lost := lost_rows(path, rows):
+        raise UserError(
+            f"{path}: holds figures of {len(lost)} runs that were made with other parameters than the file asks for now: "
+            f"{', '.join(lost)}. Delete these lines (git keeps them), and the table shows the runs as missing."
+        )
     text = markdown(plan, filled, finished)
     write_text(RESULTS / f"{plan.name}.md", text)
-    write_csv(RESULTS / f"{plan.name}.csv", run_rows(plan, finished), COLUMNS)
+    write_csv(path, rows, COLUMNS)
     write_text(RESULTS / f"{plan.name}.params.yaml", yaml.safe_dump(exact_params(plan), sort_keys=False))
     plot(plan, filled, RESULTS / f"{plan.name}.svg")
     print(text)

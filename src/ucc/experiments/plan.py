@@ -16,9 +16,24 @@ from ucc.errors import UserError
 from ucc.params import load_params
 
 # Where things lie and what they run on: a run is the same run wherever it is made.
-PLACES = ("dataset.root", "train.workers", "train.accelerator", "train.log_every")
-# A run ends with its evaluation.
-AFTERWARDS = "export."
+PLACES = (
+    "dataset.root",
+    "partition.lists",
+    *(f"train.{key}" for key in ("workers", "accelerator", "devices", "nodes", "launcher", "max_restarts")),
+    *(f"train.{key}" for key in ("log_every", "checkpoint_every")),
+)
+# No figure of a run depends on what validation lets pass; a run ends with its evaluation.
+NOT_MEASURED = ("validation.", "export.", "evaluate.panels", "evaluate.pseudo_label_images")
+# Sections that only one choice reads. A key that is added there leaves the runs of the others what they were.
+READ_BY = {
+    "dataset.streets.": ("dataset.name", "streets"),
+    "dataset.folder.": ("dataset.name", "folder"),
+    "method.copy_paste.": ("method.name", "ucc"),
+    "method.uncertainty.": ("method.name", "ucc"),
+    "method.mean_teacher.": ("method.name", "mean_teacher"),
+    "method.cct.": ("method.name", "cct"),
+    "method.gct.": ("method.name", "gct"),
+}
 KEYS = ("title", "note", "params", "set", "arms", "columns", "seeds", "paper")
 
 Setting = dict[str, Any]
@@ -92,7 +107,9 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
 
 def identity(params: Mapping[str, Any]) -> str:
     """Hash of nested parameters, 16 digits: equal for two runs that must give the same figures, wherever made."""
-    kept = {k: v for k, v in flatten(params).items() if k not in PLACES and not k.startswith(AFTERWARDS)}
+    flat = flatten(params)
+    unread = tuple(section for section, (key, value) in READ_BY.items() if flat[key] != value)
+    kept = {k: v for k, v in flat.items() if k not in PLACES and not k.startswith(NOT_MEASURED + unread)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

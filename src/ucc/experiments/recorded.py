@@ -5,6 +5,7 @@ by several machines, or on several days; a row that is deleted is run again.
 """
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ def recorded_runs(results: Path) -> dict[str, Finished]:
                 if row.get(PARAMETERS) and row.get(PREDICTORS[0]):
                     found[row[PARAMETERS]] = _finished(row, f"{path}:{line}")
     return found
+
+
+def lost_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Runs that have a figure in the table at `path` and would have none if `rows` took its place."""
+    if not path.is_file():
+        return []
+    kept = {_place(row) for row in rows if row.get(PREDICTORS[0])}
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [" ".join(_place(r)) for r in csv.DictReader(stream) if r.get(PREDICTORS[0]) and _place(r) not in kept]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return str(row["arm"]), str(row["column"]), f"seed {row['seed']}"
 
 
 def record(done: Finished) -> dict[str, str | float]:
