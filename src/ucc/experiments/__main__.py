@@ -53,7 +53,7 @@ def table(plan: Plan) -> None:
     path = RESULTS / f"{plan.name}.csv"
     if lost := lost_rows(path, rows):
         raise UserError(
-            f"{path}: holds figures of {len(lost)} runs that were made with other parameters than the file asks for now: "
+            f"{path}: holds figures of {len(lost)} runs that were made with other parameters than are asked for now: "
             f"{', '.join(lost)}. Delete these lines (git keeps them), and the table shows the runs as missing."
         )
     text = markdown(plan, filled, finished)
