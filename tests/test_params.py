@@ -142,6 +142,9 @@ def test_a_schedule_that_never_reaches_full_weight_is_refused(params_with: Write
     message = refusal(params_with({"train.supervised_warmup": 80, "train.unsup_rampup": 40, "train.steps": 100}))
     assert "train.supervised_warmup + train.unsup_rampup = 120" in message
     assert "train.steps = 100" in message
+    refusal(params_with({"train.supervised_warmup": 100, "train.unsup_rampup": 0, "train.steps": 100}))
+    baseline = {"method.name": "supervised", "train.supervised_warmup": 200, "train.steps": 100}
+    assert load_params(params_with(baseline)).train.steps == 100
 
 
 def test_overrides_work_by_hand(params_with: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,9 +189,9 @@ def _check_relations(params: Params, where: str) -> None:
         )
     ramp = train.supervised_warmup + train.unsup_rampup
     require(
-        ramp <= train.steps,
-        f"train.supervised_warmup + train.unsup_rampup = {ramp} exceeds train.steps = {train.steps}: the "
-        "unsupervised loss would never reach its full weight.",
+        params.method.name == "supervised" or ramp < train.steps,
+        f"train.supervised_warmup + train.unsup_rampup = {ramp} must be below train.steps = {train.steps}, or the "
+        "unsupervised loss never reaches its full weight.",
     )
 
 

@@ -15,7 +15,7 @@ from ucc.experiments.finished import Finished, finished_runs, queued_names
 from ucc.experiments.plan import PLACES, Paper, Plan, flatten, identity, read_plan
 from ucc.experiments.plot import plot
 from ucc.experiments.recorded import lost_rows, recorded_runs
-from ucc.experiments.table import cells, markdown, run_rows
+from ucc.experiments.table import cell_rows, cells, markdown, run_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,8 +67,11 @@ def test_a_missing_run_shows_and_is_not_averaged_over(plan: Plan) -> None:
 
 def test_the_papers_figures_stand_only_where_the_protocol_is_the_same(plan: Plan) -> None:
     text = markdown(plan, cells(plan, results(plan)), results(plan))
-    assert '<span style="color:grey">77.60</span>' in text
+    assert r"$\color{grey}{\textsf{77.60}}$" in text
     assert "76.02" not in text
+    assert "In grey: the figure of the paper" in text
+    papers = {(row["arm"], row["column"]): row.get("paper") for row in cell_rows(cells(plan, results(plan)))}
+    assert papers == {(c.arm, c.column): 77.6 if (c.arm, c.column) == ("ucc", "1/8") else None for c in cells(plan, {})}
     assert plan.paper == Paper({"partition.ratio": "1/8"}, {"ucc": {"1/16": 76.02, "1/8": 77.6}})
 
 
@@ -89,7 +92,22 @@ def test_the_picture_is_the_same_for_the_same_figures_and_stands_gaps(plan: Plan
     assert drawn[0].startswith(b"<?xml")
     plot(plan, cells(plan, {}), tmp_path / "empty.svg")
     plot(plan, cells(plan, results(plan, leave_out=("ucc", "1/8", 2))), tmp_path / "gap.svg")
-    assert (tmp_path / "gap.svg").read_bytes() != drawn[0]
+    assert "ucc (1/8 missing)" in (tmp_path / "gap.svg").read_text()
+    assert "missing" not in drawn[0].decode()
+
+
+def test_lines_over_labelled_shares_are_drawn_where_these_are_what_the_columns_are(plan: Plan, tmp_path: Path) -> None:
+    def axis(of: Plan) -> str:
+        plot(of, cells(of, results(of)), tmp_path / "axis.svg")
+        return (tmp_path / "axis.svg").read_text()
+
+    assert "share of training images with a mask" in axis(plan)
+    steps = {"1/16": "500", "1/8": "1000"}
+    same_ratio = [
+        replace(r, column=steps[r.column], params=replace(r.params, partition=plan.runs[0].params.partition))
+        for r in plan.runs
+    ]
+    assert "share of training" not in axis(replace(plan, columns=tuple(steps.values()), runs=tuple(same_ratio)))
 
 
 @pytest.fixture
@@ -174,12 +192,15 @@ def test_only_what_is_neither_done_nor_waiting_is_queued(
 def test_the_command_writes_its_files(plan: Plan, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command.table(plan)
     written = {path.name for path in (repository / "results").iterdir()}
-    assert written == {f"methods.{kind}" for kind in ("md", "csv", "svg", "params.yaml")}
+    assert written == {f"methods.{kind}" for kind in ("md", "csv", "svg", "params.yaml", "table.csv")}
     assert "11 runs are missing" in capsys.readouterr().out
     rows = (repository / "results/methods.csv").read_text().splitlines()
     assert rows[0].startswith("arm,column,seed,head_1")
     assert rows[1].startswith("supervised,1/16,0,44.5")
     assert len(rows) == 13
+    summary = (repository / "results/methods.table.csv").read_text().splitlines()
+    assert summary[0] == "arm,column,mean,sd,runs,seeds,paper"
+    assert summary[1] == "supervised,1/16,,,1,3,"
 
 
 @pytest.mark.usefixtures("repository")

@@ -1,8 +1,9 @@
 """`python -m ucc.experiments queue|table FILE [key=value ...]`: run an experiment file, and write its table.
 
 `queue` puts every run that is neither done nor waiting into DVC's queue; `dvc queue start -j N` then works it off.
-After an interruption the same two commands go on. `table` writes results/<file>.md, .csv, .svg and .params.yaml from
-what is done. A run whose row stands in a results/*.csv is done, wherever it was made; without the row it is made again.
+After an interruption the same two commands go on. `table` writes what is done: results/<file>.md, .table.csv and .svg
+are the table, .csv its runs, .params.yaml their parameters. A run whose row stands in a results/*.csv is done, wherever
+it was made; without the row it is made again.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from ucc.errors import UserError
 from ucc.experiments.finished import Finished, finished_runs, queued_names
 from ucc.experiments.plan import Plan, differences, exact_params, identity, read_plan
 from ucc.experiments.recorded import COLUMNS, lost_rows, recorded_runs
-from ucc.experiments.table import cells, markdown, run_rows
+from ucc.experiments.table import CELL_COLUMNS, cell_rows, cells, markdown, run_rows
 from ucc.files import write_csv, write_text
 from ucc.params import load_params
 
@@ -59,12 +60,13 @@ def table(plan: Plan) -> None:
     text = markdown(plan, filled, finished)
     write_text(RESULTS / f"{plan.name}.md", text)
     write_csv(path, rows, COLUMNS)
+    write_csv(path.with_suffix(".table.csv"), cell_rows(filled), CELL_COLUMNS)
     write_text(RESULTS / f"{plan.name}.params.yaml", yaml.safe_dump(exact_params(plan), sort_keys=False))
     plot(plan, filled, RESULTS / f"{plan.name}.svg")
     print(text)
     missing = sum(value is None for cell in filled for value in cell.values)
     print(
-        f"wrote {RESULTS / plan.name}.md, .csv, .svg, .params.yaml"
+        f"wrote {RESULTS / plan.name}.md, .table.csv, .svg, .csv, .params.yaml"
         + (f"; {missing} runs are missing" if missing else "")
     )
 

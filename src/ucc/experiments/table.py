@@ -8,6 +8,8 @@ from ucc.experiments.finished import Finished
 from ucc.experiments.plan import Plan, Run, flatten, identity
 from ucc.experiments.recorded import PARAMETERS, record
 
+CELL_COLUMNS = ("arm", "column", "mean", "sd", "runs", "seeds", "paper")
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -66,6 +68,17 @@ def run_rows(plan: Plan, finished: Mapping[str, Finished]) -> list[dict[str, str
     return rows
 
 
+def cell_rows(table: list[Cell]) -> list[dict[str, str | int | float]]:
+    """One row a cell for the CSV, with `CELL_COLUMNS`; mean, spread and the paper's figure where there are such."""
+    rows = []
+    for cell in table:
+        row: dict[str, str | int | float] = {"arm": cell.arm, "column": cell.column, "seeds": len(cell.values)}
+        row["runs"] = sum(value is not None for value in cell.values)
+        figures = {"mean": cell.mean, "sd": cell.sd, "paper": cell.paper}
+        rows.append(row | {name: round(value, 4) for name, value in figures.items() if value is not None})
+    return rows
+
+
 def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) -> str:
     """The table as Markdown, with the paper's figures in grey where its protocol is ours, and what to know about it."""
     lines = [f"# {plan.title}", "", *([plan.note.strip(), ""] if plan.note else [])]
@@ -80,6 +93,8 @@ def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) ->
     for arm in plan.arms:
         texts = [_with_paper(by_place[arm, column]) for column in plan.columns]
         lines.append(f"| {arm} | " + " | ".join(texts) + " |")
+    if any(cell.paper is not None for cell in table):
+        lines += ["", "In grey: the figure of the paper, whose protocol is the same."]
     codes = {f.code for run in plan.runs if (f := finished.get(identity(asdict(run.params))))}
     if len(codes) > 1:
         lines += ["", f"The runs come from {len(codes)} states of the source code: {', '.join(sorted(codes))}."]
@@ -87,7 +102,8 @@ def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) ->
 
 
 def _with_paper(cell: Cell) -> str:
-    return cell.text + (f' <span style="color:grey">{cell.paper:.2f}</span>' if cell.paper is not None else "")
+    # As a formula, because GitHub leaves out the colours of HTML.
+    return cell.text + (rf" $\color{{grey}}{{\textsf{{{cell.paper:.2f}}}}}$" if cell.paper is not None else "")
 
 
 def _miou(run: Run, finished: Mapping[str, Finished]) -> float | None:

@@ -10,15 +10,18 @@ from ucc.config import Params
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
 from ucc.losses import mean_squared_distance
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
-from ucc.methods.passes import encode_both, unlabeled_pass
+from ucc.methods.passes import encode_both, teacher_probabilities, unlabeled_pass
 from ucc.models import Segmenter, build_segmenter
-from ucc.models.encoder import Encoder
+from ucc.models.encoder import Encoder, Features
 from ucc.models.segmenter import build_head, upsample
 from ucc.perturbations import PERTURBATIONS
 
 
 class CCT(SemiSupervised):
     """Auxiliary decoders on perturbed features learn to predict what the main decoder predicts on clean ones.
+
+    L_u is the mean over the K decoders of the mean squared error d(g(z), g_k(z_k)) between the main decoder's output
+    on features z and that of auxiliary decoder k on perturbed features z_k (section 3 of the paper).
 
     Every auxiliary decoder is a head like the main one and has one perturbation of `method.cct.perturbations`. The
     encoder's deep features are perturbed; those at stride 4 pass as they are. Only the main decoder is kept.
@@ -57,8 +60,7 @@ class CCT(SemiSupervised):
         clean, (low, high) = encode_both(self.segmenter, labeled.images, unlabeled.weak, mode)
         loss_sup = labeled_loss([self.segmenter.decode(0, clean, size)], labeled.masks, self.params.ohem)
         with unlabeled_pass(self, mode):
-            with torch.no_grad():
-                target = functional.softmax(self.segmenter.decode(0, (low, high), size), dim=1)
+            target = self._target(unlabeled.weak, (low, high))
             distances = []
             for name, head in zip(self.params.cct.perturbations, self.auxiliary, strict=True):
 
@@ -69,3 +71,10 @@ class CCT(SemiSupervised):
                 probabilities = functional.softmax(upsample(head((low, perturbed)), size), dim=1)
                 distances.append(mean_squared_distance(probabilities, target, unlabeled.weak_valid))
         return Terms(loss_sup, torch.stack(distances).mean(), {})
+
+    @torch.no_grad()
+    def _target(self, images: Tensor, features: Features) -> Tensor:
+        """Class probabilities of the main decoder: on `features` as they are, or as in deployment."""
+        if self.params.teacher_batchnorm == "running":
+            return teacher_probabilities(self.segmenter, images, "running")[0]
+        return functional.softmax(self.segmenter.decode(0, features, (images.shape[2], images.shape[3])), dim=1)

@@ -37,4 +37,5 @@ class CPS(SemiSupervised):
         loss_sup = labeled_loss(labeled_logits, labeled.masks, self.params.ohem)
         loss_unsup = mean_cross_entropy(logits[0], labels[1]) + mean_cross_entropy(logits[1], labels[0])
         agreement = share(labels[0] == labels[1], valid)
-        return Terms(loss_sup, loss_unsup, {"agreement": agreement})
+        used = valid.float().mean()
+        return Terms(loss_sup, loss_unsup, {"agreement": agreement, "used_by_term_1": used, "used_by_term_2": used})

@@ -21,6 +21,10 @@ from ucc.seeding import seed as derive_seed
 class GCT(SemiSupervised):
     """Two networks, and a flaw detector that says for each pixel which of them may teach the other.
 
+    The dynamic consistency constraint is the squared distance from network k to the other one where k's flaw
+    probability is the higher; the flaw correction constraint is the squared flaw probability where both exceed the
+    threshold (section 3 of the paper).
+
     As everywhere here, the constraints apply to the unlabelled images; the detector learns from labelled ones and
     is part of L_s. It is trained by the common optimiser at the heads' rate.
     """
@@ -55,16 +59,19 @@ class GCT(SemiSupervised):
         handled = [torch.where(flaw > threshold, 1.0, flaw.detach()) for flaw in flaws]
         both_wrong = (handled[0] == 1) & (handled[1] == 1) & valid
         pixels = denominator(valid.sum())
-        consistency, correction = [], []
+        consistency, correction, used = [], [], []
         for own, peer in ((0, 1), (1, 0)):
             learns = (handled[own] > handled[peer]) & valid
             distance = mean_squared_distance(probabilities[own], probabilities[peer], learns)
             consistency.append(distance * denominator(learns.sum()) / pixels)
+            used.append(learns.float().mean())
             correction.append((flaws[own].square() * both_wrong).sum() / pixels)
         loss_unsup = sum_of(consistency) + self.params.gct.correction_weight * sum_of(correction)
         labels = [p.argmax(dim=1) for p in probabilities]
         agreement = share(labels[0] == labels[1], valid)
-        return Terms(loss_sup, loss_unsup, {"agreement": agreement, "both_wrong": both_wrong.float().mean()})
+        # Term m is what network m teaches, so the pixels on which its peer learns.
+        record = {"agreement": agreement, "used_by_term_1": used[1], "used_by_term_2": used[0]}
+        return Terms(loss_sup, loss_unsup, record | {"both_wrong": both_wrong.float().mean()})
 
     def _labeled_loss(self, logits: list[Tensor], labeled: LabeledBatch) -> Tensor:
         task = labeled_loss(logits, labeled.masks, self.params.ohem)
