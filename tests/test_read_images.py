@@ -1,16 +1,20 @@
 """Photographs from anybody's files: every kind as 8-bit RGB, and what is broken, cut off or huge refused."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hostile import HOSTILE, SIDE, TIFF_LONG, TIFF_LONG8, TIFF_SHORT, jpeg, jpeg_of_scans, tiff
 from PIL import Image as PillowImage
 
 from ucc.errors import UserError
-from ucc.images import MAX_PIXELS, decode_image, read_header, read_image
+from ucc.images import MAX_SCANS, decode_image, read_header, read_image
+from ucc.pixel_limit import MAX_PIXELS
 
 KINDS = [".jpg", ".png", ".bmp", ".tif", ".webp"]
 
@@ -57,6 +61,13 @@ def test_a_jpeg_may_be_progressive_hold_a_preview_and_go_on_after_its_end(
     assert read_header(encoded) == (40, 64, True)
     assert decode_image(encoded).shape == image.shape
     assert read_header(plain[:2] + segment + plain[2:-40]) == (40, 64, False)
+
+
+def test_fill_bytes_may_stand_before_a_segment_of_a_jpeg(image: np.ndarray) -> None:
+    plain = encode(image, ".jpg")
+    filled = plain[:2] + b"\xff" * 3000 + plain[2:]
+    assert read_header(filled) == (40, 64, True)
+    assert decode_image(filled).shape == image.shape
 
 
 def test_grey_16_bit_and_transparent_pictures_become_8_bit_rgb(image: np.ndarray) -> None:
@@ -128,3 +139,49 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused() -> None:
     )
     with pytest.raises(UserError, match="more than 178,000,000"):
         decode_image(bomb)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_header_is_read_otherwise_than_the_decoder_reads_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ucc.images.MAX_PIXELS", SIDE**2 - 1)
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match=r"not an image|more than \d+ scans|declares (9000x9000|16000x16000) pixels"):
+        decode_image(HOSTILE[name])
+
+
+def test_a_jpeg_may_have_many_scans_but_not_any_number() -> None:
+    own = jpeg_of_scans(1).count(b"\xff\xda")
+    assert read_header(jpeg_of_scans(MAX_SCANS - own + 1)) == (16, 16, True)
+    with pytest.raises(UserError, match="more than 100 scans"):
+        read_header(jpeg_of_scans(MAX_SCANS - own + 2))
+    # What follows the end, as in photographs with a film, is no scan.
+    assert read_header(jpeg_of_scans(1) + b"\xff\xda" * 5000) == (16, 16, True)
+
+
+@pytest.mark.parametrize("kind", [TIFF_SHORT, TIFF_LONG])
+def test_the_size_of_a_tiff_is_that_of_its_image_or_of_its_larger_tile(kind: int) -> None:
+    size = (256, kind, 40), (257, kind, 30)
+    assert read_header(tiff(*size)) == (30, 40, True)
+    assert read_header(tiff(*size, (322, kind, 16), (323, kind, 16))) == (30, 40, True)
+    assert read_header(tiff(*size, (322, kind, 64), (323, kind, 32))) == (32, 64, True)
+    assert read_header(tiff((256, TIFF_LONG8, 16), size[1])) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size"),
+    [(["serve", "absent.onnx", "--max-pixels", "100"], (11, 10)), (["segment", "absent.png", "out"], (13342, 13342))],
+)
+def test_commands_let_the_decoder_itself_refuse_what_a_header_may_hide(
+    tmp_path: Path, arguments: list[str], size: tuple[int, int]
+) -> None:
+    """The commands fail, but only once they have loaded OpenCV."""
+    (tmp_path / "i.jpg").write_bytes(jpeg(*size))
+    script = (
+        "import sys; from ucc.cli import main; assert main(sys.argv[1:]) == 1; assert 'cv2' in sys.modules\n"
+        "import cv2; cv2.imread('i.jpg')\n"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[0].startswith("error: absent")
+    assert "cv2.error" in done.stderr
+    assert "CV_IO_MAX_IMAGE_PIXELS" in done.stderr

@@ -4,6 +4,8 @@ Headers are read before anything is decoded, because decoders allocate what a he
 lacks. NumPy and OpenCV only.
 """
 
+import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ucc.errors import UserError
+from ucc.pixel_limit import MAX_PIXELS
 
-# A file of a few kilobytes can ask for any amount of memory; this many pixels are 534 MB of RGB. Pillow, which reads
-# a user's own data set, stops just above.
-MAX_PIXELS = 178_000_000
+# A progressive JPEG has about ten, and each is work on all pixels: one of thousands would keep a core busy for minutes.
+MAX_SCANS = 100
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
 class Header(NamedTuple):
-    """Pixels that an encoded image declares, before EXIF turns it, and whether its end is there."""
+    """Pixels that an encoded image declares, before EXIF turns it, and whether its end is there.
+
+    Where decoding takes more than the pixels themselves, as of a TIFF whose tiles are larger than its image, that.
+    """
 
     height: int
     width: int
@@ -70,7 +75,11 @@ def decode_image(encoded: bytes) -> NDArray[np.uint8]:
 
 
 def read_header(encoded: bytes) -> Header | None:
-    """The header of an encoded image; None if it is of no known kind or its header is cut off."""
+    """The header of an encoded image; None if it is of no known kind or its header is cut off or damaged.
+
+    Raises:
+        UserError: for a JPEG of more than `MAX_SCANS` scans.
+    """
     for signature, read in _READERS.items():
         if encoded.startswith(signature):
             try:
@@ -81,22 +90,25 @@ def read_header(encoded: bytes) -> Header | None:
 
 
 def _read_jpeg(encoded: bytes) -> Header | None:
-    """Walk the segments (ITU-T T.81, annex B): previews inside them have sizes and ends of their own.
+    """Walk the segments (ITU-T T.81, annex B) as libjpeg does: previews inside them have sizes and ends of their own.
 
-    The end marker cannot occur among the pixels, and cameras append more after it.
+    Nothing after the end marker counts, since cameras append more there.
     """
-    height, width, place = 0, 0, 2
-    while place + 4 <= len(encoded) and encoded[place] == 0xFF:
-        marker, length = encoded[place + 1], _number(encoded, place + 2, 2, "big")
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
+    height, width, scans, place = 0, 0, 0, 2
+    while found := _JPEG_SEGMENT.search(encoded, place):
+        # Before the pixels, only fill bytes may stand between segments: to misread one is to misread the rest.
+        if not scans and encoded[place : found.start()].strip(b"\xff"):
+            return None
+        marker, place = encoded[found.end() - 1], found.end()
+        if marker == 0xD9:
+            break
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = _number(encoded, place + 5, 2, "big"), _number(encoded, place + 7, 2, "big")
-        place += 2 + length
-        if marker == 0xDA:
-            return Header(height, width, encoded.find(b"\xff\xd9", place) >= 0)
-    return None
+            height, width = _number(encoded, place + 3, 2, "big"), _number(encoded, place + 5, 2, "big")
+        scans += marker == 0xDA
+        if scans > MAX_SCANS:
+            raise UserError(f"a JPEG of more than {MAX_SCANS} scans, which takes too long to decode; save it anew.")
+        place += int.from_bytes(encoded[place : place + 2], "big")
+    return Header(height, width, found is not None) if scans else None
 
 
 def _read_png(encoded: bytes) -> Header:
@@ -116,13 +128,21 @@ def _read_bmp(encoded: bytes) -> Header:
 def _read_tiff(encoded: bytes) -> Header | None:
     order = "little" if encoded[:2] == b"II" else "big"
     directory = _number(encoded, 4, 4, order)
-    sizes = {}
+    sizes: dict[int, int] = {}
     for index in range(_number(encoded, directory, 2, order)):
         entry = directory + 2 + 12 * index
         tag, kind = _number(encoded, entry, 2, order), _number(encoded, entry + 2, 2, order)
-        if tag in (256, 257):
-            sizes[tag] = _number(encoded, entry + 8, 2 if kind == 3 else 4, order)
-    return Header(sizes[257], sizes[256], True) if len(sizes) == 2 else None
+        if tag not in (256, 257, 322, 323):
+            continue
+        if kind not in (3, 4):  # a number of 8 bytes, say, lies elsewhere
+            return None
+        # Of a tag that stands there twice libtiff takes the first.
+        sizes.setdefault(tag, _number(encoded, entry + 8, 2 if kind == 3 else 4, order))
+    if not {256, 257} <= sizes.keys():
+        return None
+    # A tile is decoded whole, however little of it the image needs.
+    image, tile = (sizes[257], sizes[256]), (sizes.get(323, 0), sizes.get(322, 0))
+    return Header(*max(image, tile, key=math.prod), True)
 
 
 def _read_webp(encoded: bytes) -> Header | None:
@@ -143,6 +163,8 @@ def _number(encoded: bytes, place: int, count: int, order: str) -> int:
     return int.from_bytes(encoded[place : place + count], "little" if order == "little" else "big")
 
 
+# A marker that begins a segment, a scan or the end. Not restart markers and stuffed zeros, which have no length.
+_JPEG_SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 _READERS: dict[bytes, Callable[[bytes], Header | None]] = {
     b"\xff\xd8\xff": _read_jpeg,
     b"\x89PNG\r\n\x1a\n": _read_png,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import HOSTILE
 from running import GUARD_SECONDS, LIMITS, ask, in_thread
 
 from ucc.pictures import encode_png
@@ -61,6 +62,17 @@ def test_a_small_png_of_81_megapixels_is_refused_before_it_is_decoded(
     answer = ask(port, "POST", "/segment", png_that_declares(9000, 9000))
     assert answer.status == 413
     assert "9000x9000 pixels are more than 10000" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_would_cost_the_decoder_too_much_never_reaches_it(
+    model: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ucc.serve.pictures_api.decode_image", lambda _: pytest.fail("decoded"))
+    with in_thread(create_app(Segmenter(model, threads=1))) as port:
+        answer = ask(port, "POST", "/segment", HOSTILE[name])
+    assert answer.status in (400, 413)
+    assert any(why in answer.json()["error"] for why in ("no JPEG", "scans", "are more than 16000000"))
 
 
 def test_nothing_acceptable_is_406_and_lists_what_there_is(port: int) -> None:

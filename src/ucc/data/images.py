@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ucc.errors import UserError
 from ucc.files import atomic_path
-from ucc.images import MAX_PIXELS, read_header
+from ucc.images import read_header
+from ucc.pixel_limit import MAX_PIXELS
 
 Image = NDArray[np.uint8]
 
@@ -96,7 +97,10 @@ def _check_extent(path: Path, encoded: bytes) -> None:
     Raises:
         UserError: naming the fault.
     """
-    header = read_header(encoded)
+    try:
+        header = read_header(encoded)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     if header is None:
         return
     if header.height * header.width > MAX_PIXELS:

@@ -71,7 +71,10 @@ def check_picture(encoded: bytes, most: int) -> None:
     Raises:
         RefusedError: 400 or 413.
     """
-    header = read_header(encoded)
+    try:
+        header = read_header(encoded)
+    except UserError as error:
+        raise RefusedError(400, f"The picture is {error}") from error
     if header is None or not header.height * header.width:
         raise RefusedError(400, "The body is no JPEG, PNG, BMP, TIFF or WebP; send the bytes of one picture.")
     if header.height * header.width > most:

@@ -18,7 +18,7 @@ from PIL import ImageOps
 
 from ucc.data.images import Image, png_bit_depth
 from ucc.errors import UserError
-from ucc.images import MAX_PIXELS
+from ucc.pixel_limit import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 5 to 8 swap the sides
