@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import ucc
 from ucc.errors import UserError
+from ucc.pixel_limit import limit_decoders
 
 # Name -> what it does; the module `ucc.commands.<name>` has `main(arguments) -> exit status`.
 COMMANDS = {
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}\n\n{usage()}" if name else usage(), file=sys.stderr)
         return 2
+    limit_decoders()
     try:
         status: int = importlib.import_module(f"ucc.commands.{name}").main(rest)
     except UserError as error:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ucc.commands.arguments import positive
 from ucc.errors import UserError
-from ucc.segmenter import Segmenter
+from ucc.pixel_limit import limit_decoders
+from ucc.serve.limits import Limits
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -17,16 +18,18 @@ def main(arguments: Sequence[str]) -> int:
         UserError: if the packages for it are missing, the model cannot be used, or the address is taken.
     """
     options = _parse(arguments)
+    given = {name: getattr(options, name) for name in ("body", "pixels", "concurrency", "queue", "body_seconds")}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    # OpenCV, which the imports below load, reads it then.
+    limit_decoders(limits.pixels)
     try:
+        from ucc.segmenter import Segmenter
         from ucc.serve.app import create_app
-        from ucc.serve.limits import Limits
         from ucc.serve.server import listen, serve
     except ModuleNotFoundError as error:
         raise UserError(
             f"ucc serve needs the package {error.name}: pip install 'ucc[serve]', or '.[serve]'."
         ) from error
-    given = {name: getattr(options, name) for name in ("body", "pixels", "concurrency", "queue", "body_seconds")}
-    limits = Limits(**{name: value for name, value in given.items() if value is not None})
     app = create_app(Segmenter(options.model, threads=1), limits)
     with listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
