@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ucc.segmenter import LOGITS, OUTPUTS
+from ucc.serve.json_numbers import MOST_BYTES, TAKEN, read_numbers, take_numbers
 from ucc.serve.limits import RefusedError
 from ucc.serve.schemas import InferRequest, InputTensor
 
@@ -42,13 +43,20 @@ def read_request(body: bytes | bytearray, header_length: str | None, most_pixels
         RefusedError: 400 if the request is not valid, 413 for too many pixels.
     """
     text, binary = _split(body, header_length)
+    text, numbers = take_numbers(text)
+    if len(text) > MOST_BYTES:
+        raise RefusedError(
+            400,
+            f"The request's JSON: {len(text)} bytes beside the numbers of `data`, which must be whole, from 0 to 255; "
+            f"there may be {MOST_BYTES}.",
+        )
     try:
         request = InferRequest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "The request's JSON"
         raise RefusedError(400, f"{place}: {first['msg']}.") from error
-    images = _read_images(request.inputs[0], binary, most_pixels)
+    images = _read_images(request.inputs[0], numbers, binary, most_pixels)
     default = request.parameters.binary_data_output
     outputs: dict[str, bool] = {
         output.name: output.parameters.binary_data if output.parameters.model_fields_set else default
@@ -94,7 +102,9 @@ def _split(body: bytes | bytearray, header_length: str | None) -> tuple[bytes | 
     return bytes(whole[:length]), whole[length:]
 
 
-def _read_images(tensor: InputTensor, binary: memoryview, most_pixels: int) -> NDArray[np.uint8]:
+def _read_images(
+    tensor: InputTensor, numbers: bytes | bytearray, binary: memoryview, most_pixels: int
+) -> NDArray[np.uint8]:
     *sizes, channels = tensor.shape
     if channels != 3:
         raise RefusedError(400, f"inputs.0.shape: {tensor.shape}; it must be [batch, height, width, 3].")
@@ -112,19 +122,11 @@ def _read_images(tensor: InputTensor, binary: memoryview, most_pixels: int) -> N
         return np.frombuffer(binary, np.uint8).reshape(tensor.shape)
     if len(binary):
         raise RefusedError(400, f"inputs.0: {len(binary)} bytes follow the JSON, but no binary_data_size says so.")
-    return _from_numbers(tensor.data, tensor.shape)
-
-
-def _from_numbers(data: list[Any], shape: list[int]) -> NDArray[np.uint8]:
     try:
-        array = np.asarray(data)
-    except (ValueError, OverflowError):  # ragged, or nested deeper than any array
-        array = np.empty(0)
-    if array.size != math.prod(shape) or list(array.shape) not in ([array.size], shape):
-        raise RefusedError(400, f"inputs.0.data: must be {math.prod(shape)} numbers, flat or nested as the shape says.")
-    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255:
-        raise RefusedError(400, "inputs.0.data: must be whole numbers from 0 to 255.")
-    return array.astype(np.uint8).reshape(shape)
+        return read_numbers(numbers if tensor.data == TAKEN else b"", tensor.shape)
+    except ValueError as error:
+        needed = f"must be {size} numbers, flat or nested as the shape says, all of them whole numbers from 0 to 255"
+        raise RefusedError(400, f"inputs.0.data: {needed}.") from error
 
 
 def _numbers(array: NDArray[Any]) -> Iterator[str]:
