@@ -4,12 +4,13 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,15 @@ def ask(
         return Answer(answer.status, answer.headers, answer.read())
     finally:
         connection.close()
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the service closes the connection."""
+    answer = b""
+    with suppress(ConnectionResetError):
+        while chunk := client.recv(2**16):
+            answer += chunk
+    return answer
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import HOSTILE
-from running import GUARD_SECONDS, LIMITS, ask, in_thread
+from running import GUARD_SECONDS, LIMITS, ask, in_thread, received
 
 from ucc.pictures import encode_png
 from ucc.segmenter import Segmenter
@@ -104,15 +104,6 @@ def test_a_body_of_no_announced_length_is_refused_while_it_arrives(port: int, pa
 
 def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS)
-
-
-def received(client: socket.socket) -> bytes:
-    """All that comes until the service closes the connection."""
-    answer = b""
-    with suppress(ConnectionResetError):
-        while chunk := client.recv(2**16):
-            answer += chunk
-    return answer
 
 
 HALF = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf"

@@ -3,11 +3,13 @@
 import signal
 import socket
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import GUARD_SECONDS, as_process, ask, ucc_serve, until
+from running import GUARD_SECONDS, as_process, ask, received, ucc_serve, until
 
 from ucc.pictures import encode_png
 
@@ -61,7 +63,50 @@ def test_while_it_drains_it_is_not_ready_but_answers_until_a_second_signal(model
 
 
 def test_what_is_never_finished_is_cut_off(model: Path) -> None:
-    with as_process(ucc_serve(model, "--end-seconds", "1")) as (process, port), begin(port):
+    with as_process(ucc_serve(model, "--end-seconds", "1")) as (process, port), begin(port) as client:
         until(lambda: "ucc_held_bytes 20.0" in ask(port, "GET", "/metrics").body.decode())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(GUARD_SECONDS) == 0
+        answer = received(client)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"The service ends" in answer
+        assert ended(process) == (0, "")
+
+
+STUCK = """
+import sys, threading
+from ucc.segmenter import Segmenter
+from ucc.serve.app import create_app
+from ucc.serve.limits import Limits
+from ucc.serve.server import listen, serve
+
+class Stuck(Segmenter):
+    def segment(self, image):
+        threading.Event().wait()
+
+with listen("127.0.0.1", 0) as listener:
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    sys.exit(serve(create_app(Stuck(sys.argv[1], 1), Limits(concurrency=1)), listener, 0, float(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end_seconds", "numbers", "status"),
+    [("0.5", [signal.SIGTERM], 0), ("0.5", [signal.SIGINT], 130), ("3600", [signal.SIGINT, signal.SIGINT], 130)],
+    ids=["SIGTERM", "Ctrl-C", "Ctrl-C twice"],
+)
+def test_a_picture_that_is_never_done_does_not_keep_the_process(
+    model: Path, end_seconds: str, numbers: list[signal.Signals], status: int
+) -> None:
+    command = [sys.executable, "-c", STUCK, model, end_seconds]
+    with as_process(command) as (process, port), ThreadPoolExecutor() as clients:
+        at_work = clients.submit(ask, port, "POST", "/segment", BODY)
+        until(lambda: "ucc_in_flight 1.0" in ask(port, "GET", "/metrics").body.decode())
+        waiting = clients.submit(ask, port, "POST", "/segment", BODY)
+        until(lambda: "ucc_queue_depth 1.0" in ask(port, "GET", "/metrics").body.decode())
+        for number in numbers:
+            process.send_signal(number)
+            until(lambda: refused(port))
+        for cut in (at_work.result(), waiting.result()):
+            assert (cut.status, cut.headers["Connection"]) == (503, "close")
+            assert cut.json()["error"].startswith("The service ends")
+        assert ended(process) == (status, "")

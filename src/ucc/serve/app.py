@@ -13,6 +13,7 @@ from ucc.segmenter import Segmenter
 from ucc.serve import openapi, schemas
 from ucc.serve.answers import choose
 from ucc.serve.bodies import Bodies
+from ucc.serve.cut_off import CutOff
 from ucc.serve.docs_page import POLICY, write_docs
 from ucc.serve.limits import Limits, RefusedError
 from ucc.serve.open_inference import health_routes, model_routes
@@ -27,7 +28,8 @@ DESCRIPTION = "Segments pictures: the class of every pixel, and how uncertain it
 def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
     """The service for one loaded model, which should work with one thread: a request is computed on one.
 
-    While `app.state.ending` is true, it calls itself not ready.
+    While `app.state.ending` is true, it calls itself not ready. `app.state.running` holds what `cut_off` cuts off, and
+    `app.state.slots` the threads that are at work.
     """
     limits = limits or Limits()
     app = FastAPI(
@@ -39,9 +41,10 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.ending = False
     slots, bodies = Slots(limits), Bodies(limits)
+    app.state.ending, app.state.running, app.state.slots = False, set(), slots
     telemetry = Telemetry(slots, bodies)
+    app.add_middleware(CutOff, running=app.state.running)
     app.add_middleware(Measured, telemetry=telemetry)
     _answer_errors(app)
     name = _model_name(segmenter)

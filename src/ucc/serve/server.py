@@ -1,9 +1,11 @@
 """The service as a process: it listens, and on SIGTERM or Ctrl-C finishes what has begun before it ends."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,23 +17,26 @@ from fastapi import FastAPI
 
 from ucc.errors import UserError
 from ucc.serve.connections import PatientProtocol
+from ucc.serve.cut_off import cut_off
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Longer than load balancers keep theirs: whoever closes first should be the one that sends.
 KEEP_ALIVE_SECONDS = 75
+# For the last answers to be taken.
+LAST_SECONDS = 2
 
 
 class Server(uvicorn.Server):
     """uvicorn, which by itself would end by the signal rather than with a status of success.
 
     The first signal makes the service call itself not ready; `drain_seconds` later, or with the second signal, it
-    accepts no connection any more, finishes what has begun, and ends.
+    accepts no connection any more, finishes what has begun, cuts off what takes longer than `end_seconds`, and ends.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float, end_seconds: float) -> None:
         super().__init__(config)
         self.interrupted = False
-        self._app, self._drain_seconds = app, drain_seconds
+        self._app, self._drain_seconds, self._end_seconds = app, drain_seconds, end_seconds
         self._ends_at: float | None = None
 
     @contextlib.contextmanager
@@ -64,6 +69,20 @@ class Server(uvicorn.Server):
             self.should_exit = True
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what has begun, for `end_seconds`; then it is answered 503."""
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_later(self._end_seconds, cut_off, self._app.state.running),
+            loop.call_later(self._end_seconds + LAST_SECONDS, setattr, self, "force_exit", True),
+        ]
+        await super().shutdown(sockets)
+        for timer in timers:
+            timer.cancel()
+        if self._app.state.running:  # a second Ctrl-C does not wait
+            cut_off(self._app.state.running)
+            await asyncio.sleep(0.1)
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that is bound to the address; port 0 takes any that is free.
@@ -84,11 +103,13 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float) -> int:
     """Serve until a signal; returns the exit status: 0 after SIGTERM, 130 after Ctrl-C.
 
+    Where a picture is still being computed then, the process ends here with that status: nothing stops a thread.
+
     Args:
         app: what `create_app` made.
         listener: what `listen` gave.
         drain_seconds: how long it goes on accepting after the signal, not ready, for load balancers to notice.
-        end_seconds: how long what has begun may take from then on; the rest is cut off.
+        end_seconds: how long what has begun may take from then on; the rest is answered 503.
     """
     # A request is computed on one thread; OpenCV would start as many as there are cores for each.
     cv2.setNumThreads(1)
@@ -101,8 +122,12 @@ def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_secon
         server_header=False,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=max(1, round(end_seconds)),
     )
-    server = Server(config, app, drain_seconds)
+    server = Server(config, app, drain_seconds, end_seconds)
     server.run(sockets=[listener])
-    return 130 if server.interrupted else 0
+    status = 130 if server.interrupted else 0
+    if app.state.slots.threads:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status

@@ -1,6 +1,7 @@
 """Whose turn it is: as many requests at work as there are slots, and a bounded queue, first come, first served."""
 
 import math
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ class Slots:
     Attributes:
         working: requests that have a slot.
         waiting: requests that wait for one.
+        threads: of work that goes on, also when nobody waits for it any more.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -32,6 +34,7 @@ class Slots:
         self._seconds = 0.0
         self.working = 0
         self.waiting = 0
+        self.threads: set[int] = set()
 
     def check_room(self) -> None:
         """Refuse a request for which there is neither a slot nor a place in the queue.
@@ -45,7 +48,8 @@ class Slots:
     async def run(self, request: Request, work: Callable[[], Result]) -> Result:
         """What `work` returns, called in a thread once it is the request's turn.
 
-        A request whose client hangs up while it waits gives its place away; work that has begun ends by itself.
+        A request whose client hangs up while it waits gives its place away; work that has begun ends by itself. If the
+        call is cancelled, the thread goes on, and what it finds is lost.
 
         Raises:
             RefusedError: 503 if the queue is full or it has taken too long, 400 if the client hung up, and what `work`
@@ -57,10 +61,18 @@ class Slots:
             if self._threads is None:
                 self._threads = anyio.CapacityLimiter(self._limits.concurrency)
             try:
-                return await run_sync(work, limiter=self._threads)
+                return await run_sync(self._at_work, work, limiter=self._threads, abandon_on_cancel=True)
             finally:
                 spent = time.monotonic() - begin
                 self._seconds += (spent - self._seconds) * (RECENT if self._seconds else 1)
+
+    def _at_work(self, work: Callable[[], Result]) -> Result:
+        thread = threading.get_ident()
+        self.threads.add(thread)
+        try:
+            return work()
+        finally:
+            self.threads.discard(thread)
 
     @asynccontextmanager
     async def _slot(self, request: Request) -> AsyncIterator[None]:
