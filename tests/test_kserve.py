@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from ucc import paths
+from ucc.commands import serve
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").partition(" AS serve\n")[2]
@@ -52,7 +53,7 @@ def test_the_own_service_runs_as_the_image_does_with_the_model_where_kserve_puts
         "STORAGE_URI": f"pvc://ucc/{paths.SEGMENTER.parent.as_posix()}",
         "PROTOCOL": "v2",
     }
-    assert container["args"] == [f"{MOUNT}/{paths.SEGMENTER.name}"]  # in place of the image's CMD
+    assert container["args"][0] == f"{MOUNT}/{paths.SEGMENTER.name}"  # in place of the image's CMD
     assert re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
 
     entrypoint = re.search(r"^ENTRYPOINT (\[.*\])$", DOCKERFILE, re.MULTILINE)
@@ -67,6 +68,16 @@ def test_the_own_service_runs_as_the_image_does_with_the_model_where_kserve_puts
     assert container["readinessProbe"]["httpGet"]["path"] in DOCKERFILE  # the image's own health check asks there
     assert container["securityContext"]["runAsUser"] == 1000
     assert "useradd --uid 1000" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_the_own_service_has_as_many_slots_as_cores_and_the_time_to_end() -> None:
+    predictor = OWN["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    options = serve._parse(container["args"])
+    assert container["resources"]["limits"]["cpu"] == str(options.concurrency)
+    assert container["resources"]["requests"]["cpu"] == str(options.concurrency)
+    assert options.drain_seconds > 0
+    assert predictor["terminationGracePeriodSeconds"] > options.drain_seconds + options.end_seconds
 
 
 def test_triton_gets_the_repository_that_make_triton_writes() -> None:

@@ -178,3 +178,29 @@ def test_a_failure_is_one_message_and_leaves_the_slot_free(
 def test_the_queue_is_four_times_the_slots_unless_told() -> None:
     assert Limits(concurrency=3).waiting == 12
     assert Limits(concurrency=3, queue=5).waiting == 5
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "1600000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu.max": "nonsense"}, 8),
+        ({}, 8),
+    ],
+    ids=str,
+)
+def test_as_many_are_computed_at_once_as_the_container_has_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr("ucc.serve.limits.CGROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert Limits().concurrency == cores

@@ -1,14 +1,32 @@
 """What one request may ask for, and all of them together; how a request that asks for more is refused."""
 
+import math
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+# Where Linux tells the share of a container, by the version of its control groups: microseconds of CPU in each period.
+CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    """Cores that this process may run on: those that it is bound to, or its container's share, rounded up."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(cores, math.ceil(_quota() or cores))
+
+
+def _quota() -> float | None:
+    """The container's share in cores; None if it has all that there are."""
+    try:
+        if (unified := CGROUP / "cpu.max").is_file():
+            quota, period = unified.read_text("ascii").split()
+        else:
+            quota, period = ((CGROUP / f"cpu/cpu.cfs_{name}_us").read_text("ascii") for name in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError):  # no Linux, no control groups, or "max"
+        return None
 
 
 @dataclass(frozen=True)
