@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,27 @@ def test_a_batch_of_large_images_is_tiled_one_by_one(model: Path) -> None:
     together = segmenter.segment_batch(pair)
     assert together.classes.shape == (2, 70, 90)
     np.testing.assert_array_equal(together.classes[1], segmenter.segment(pair[1]).classes)
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(0, 0), (64, 32)], ids=["whole", "tiles"])
+def test_strips_together_are_the_segmentation(model: Path, tile: int, overlap: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (150, 90, 3), dtype=np.uint8)
+    segmenter = Segmenter(model, tile=tile, overlap=overlap)
+    strips = list(segmenter.segment_strips(image))
+    expected = segmenter.segment(image)
+    np.testing.assert_array_equal(np.concatenate([strip.classes for strip in strips]), expected.classes)
+    np.testing.assert_array_equal(np.concatenate([strip.uncertainty for strip in strips]), expected.uncertainty)
+
+
+def test_of_an_image_in_tiles_no_map_of_its_size_is_held(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ucc.tiling.STRIP_SCORES", 2**14)
+    image = np.zeros((8000, 512, 3), np.uint8)
+    segmenter = Segmenter(model, tile=256, overlap=32)
+    tracemalloc.start()
+    assert sum(len(strip.classes) for strip in segmenter.segment_strips(image)) == 8000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8000 * 512
 
 
 @pytest.mark.parametrize(("tile", "overlap"), [(-32, 32), (100, 32), (64, 64), (64, 0), (64, 20), (32, 64)])

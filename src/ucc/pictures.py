@@ -5,7 +5,7 @@ PNGs are compressed strip by strip, so that a picture of a large image never exi
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import BinaryIO
 
@@ -53,31 +53,42 @@ def encode_png(pixels: Pixels) -> bytes:
     return _encode(pixels)
 
 
-def write_png(
-    stream: BinaryIO, size: tuple[int, int], draw: Callable[[slice], Pixels], colors: Colors | None = None
-) -> None:
-    """Write a PNG (W3C specification, third edition, section 11) whose pixels `draw` gives by rows.
+class PngWriter:
+    """Writes a PNG (W3C specification, third edition, section 11) to `stream`, rows from top to bottom.
 
     Args:
         stream: where to.
         size: H and W.
-        draw: maps a slice of rows to RGB (h, W, 3), grey or, with `colors`, indices (h, W), uint8.
-        colors: the palette, at most 256 RGB colours.
+        colors: the palette, at most 256 RGB colours, for rows of indices.
     """
-    height, width = size
-    step = max(1, STRIP_PIXELS // width)
-    compressor = zlib.compressobj(COMPRESSION)
-    for top in range(0, height, step):
-        pixels = draw(slice(top, min(top + step, height)))
-        if top == 0:
-            kind = 3 if colors is not None else 2 if pixels.ndim == 3 else 0
-            stream.write(b"\x89PNG\r\n\x1a\n")
-            _write_chunk(stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
-            if colors is not None:
-                _write_chunk(stream, b"PLTE", bytes(value for color in colors for value in color))
-        _write_chunk(stream, b"IDAT", compressor.compress(_filtered(pixels).tobytes()))
-    _write_chunk(stream, b"IDAT", compressor.flush())
-    _write_chunk(stream, b"IEND", b"")
+
+    def __init__(self, stream: BinaryIO, size: tuple[int, int], colors: Colors | None = None) -> None:
+        self._stream, self._size, self._colors = stream, size, colors
+        self._compressor = zlib.compressobj(COMPRESSION)
+        self._begun = False
+
+    def write(self, pixels: Pixels) -> None:
+        """Write the next rows, uint8: RGB (h, W, 3), or grey or indices (h, W)."""
+        if not self._begun:
+            self._begin(pixels)
+        step = max(1, STRIP_PIXELS // self._size[1])
+        for top in range(0, len(pixels), step):
+            rows = _filtered(pixels[top : top + step])
+            _write_chunk(self._stream, b"IDAT", self._compressor.compress(rows.tobytes()))
+
+    def finish(self) -> None:
+        """Write the end, once all rows are written."""
+        _write_chunk(self._stream, b"IDAT", self._compressor.flush())
+        _write_chunk(self._stream, b"IEND", b"")
+
+    def _begin(self, pixels: Pixels) -> None:
+        height, width = self._size
+        kind = 3 if self._colors is not None else 2 if pixels.ndim == 3 else 0
+        self._stream.write(b"\x89PNG\r\n\x1a\n")
+        _write_chunk(self._stream, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0))
+        if self._colors is not None:
+            _write_chunk(self._stream, b"PLTE", bytes(value for color in self._colors for value in color))
+        self._begun = True
 
 
 def _filtered(pixels: Pixels) -> Pixels:
@@ -100,5 +111,7 @@ def _write_chunk(stream: BinaryIO, kind: bytes, content: bytes) -> None:
 
 def _encode(pixels: Pixels, colors: Colors | None = None) -> bytes:
     stream = BytesIO()
-    write_png(stream, (pixels.shape[0], pixels.shape[1]), lambda rows: pixels[rows], colors)
+    writer = PngWriter(stream, (pixels.shape[0], pixels.shape[1]), colors)
+    writer.write(pixels)
+    writer.finish()
     return stream.getvalue()

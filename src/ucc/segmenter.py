@@ -7,7 +7,7 @@ On the command line: `ucc segment`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ucc.errors import UserError
-from ucc.tiling import ALIGNMENT, blended_rows, label_rows, segment_tiles
+from ucc.tiling import ALIGNMENT, blended_rows, label_rows, label_strips, segment_tiles
 
 FORMAT = "2"
 FORMAT_KEY = "ucc_format"
@@ -136,6 +136,19 @@ class Segmenter:
             raise ValueError(f"an image must have the shape (H, W, 3), not {image.shape}")
         batch = self.segment_batch(image[np.newaxis])
         return Segmentation(batch.classes[0], batch.uncertainty[0])
+
+    def segment_strips(self, image: NDArray[np.uint8]) -> Iterator[Segmentation]:
+        """What `segment` gives, rows (h, W) of it from top to bottom: of an image in tiles, no whole map is held.
+
+        Raises as `segment` does.
+        """
+        if self.takes_whole(*image.shape[:2]):
+            yield self.segment(image)
+            return
+        _check_images(image[np.newaxis])
+        rows = blended_rows(image, self.logits, self.tile, self.overlap)
+        for classes, uncertainty in label_strips(rows, *image.shape[:2]):
+            yield Segmentation(classes, uncertainty)
 
     def segment_batch(self, images: NDArray[np.uint8]) -> Segmentation:
         """Segment RGB images of one size, uint8 (B, H, W, 3), in one run or tile by tile; raises as `segment` does."""

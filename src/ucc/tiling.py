@@ -62,16 +62,21 @@ def label_rows(finished: Iterator[Scores], height: int, width: int) -> tuple[Pix
     classes = np.empty((height, width), np.uint8)
     uncertainty = np.empty((height, width), np.float32)
     done = 0
-    for strip in upsample_strips(finished, height, width):
-        rows = slice(done, done + strip.shape[1])
-        best = strip.max(axis=0)
-        classes[rows] = strip.argmax(axis=0)
-        strip -= best
-        np.exp(strip, out=strip)
-        # The largest probability is exp(0) / sum(exp(score - largest score)).
-        uncertainty[rows] = 1 - 1 / strip.sum(axis=0)
+    for labels, unsure in label_strips(finished, height, width):
+        rows = slice(done, done + len(labels))
+        classes[rows], uncertainty[rows] = labels, unsure
         done = rows.stop
     return classes, uncertainty
+
+
+def label_strips(finished: Iterator[Scores], height: int, width: int) -> Iterator[tuple[Pixels, Scores]]:
+    """The same from top to bottom, (m, W) at a time, so that nothing of the image's size is held."""
+    for strip in upsample_strips(finished, height, width):
+        labels = strip.argmax(axis=0).astype(np.uint8)
+        strip -= strip.max(axis=0)
+        np.exp(strip, out=strip)
+        # The largest probability is exp(0) / sum(exp(score - largest score)).
+        yield labels, 1 - 1 / strip.sum(axis=0)
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:

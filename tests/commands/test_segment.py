@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,9 @@ from brightest_model import COLORS, write_image, write_model
 from PIL import Image as PillowImage
 
 from ucc.cli import main
+from ucc.errors import UserError
 from ucc.images import read_image
+from ucc.segmenter import Segmenter
 
 COMMAND = (sys.executable, "-m", "ucc", "segment")
 
@@ -152,6 +155,34 @@ def test_a_batch_gives_what_single_images_give(model: Path, tmp_path: Path, batc
     assert names(tmp_path / "one") == names(tmp_path / "many")
     for name in names(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("width", "batch"), [(90, 1), (90, 3), (40, 1), (40, 3)])
+def test_an_image_on_which_the_network_fails_is_listed_and_leaves_nothing_half_written(
+    model: Path,
+    tmp_path: Path,
+    width: int,
+    batch: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for index, value in enumerate((10, 200, 30)):
+        write_image(tmp_path / "in" / f"{index}.png", np.full((140 if width > 64 else 40, width, 3), value, np.uint8))
+    works = Segmenter._run
+
+    def run(self: Segmenter, outputs: Sequence[str], images: np.ndarray) -> list[np.ndarray]:
+        if (images[:, -1] == 200).any() and images.shape[1] < 64:  # in tiles, the last ones
+            raise UserError("no memory")
+        return works(self, outputs, images)
+
+    monkeypatch.setattr(Segmenter, "_run", run)
+    out = tmp_path / "out"
+    assert segment(model, tmp_path / "in", out, "--tile", "64", "--overlap", "32", "--batch", str(batch)) == 1
+    assert names(out) == sorted([*pictures("0", "2"), "shares.csv", "shares.json"])
+    assert not list(out.glob(".*"))
+    *_, failure, summary = capsys.readouterr().err.splitlines()
+    assert "1.png: no memory" in failure
+    assert summary == "1 of 3 images failed"
 
 
 def test_images_whose_pictures_would_overwrite_one_another_are_refused(

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from numpy.typing import NDArray
 
 from ucc.commands.arguments import natural, positive
 from ucc.commands.inputs import KINDS, SHARES, Input, check_outputs, find_inputs
-from ucc.commands.shares import Shares, describe, measure, write_shares
+from ucc.commands.shares import Shares, Tally, describe, write_shares
 from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.images import read_image
-from ucc.pictures import draw_overlay, draw_uncertainty, write_png
+from ucc.pictures import STRIP_PIXELS, PngWriter, draw_overlay, draw_uncertainty
 from ucc.progress import Progress
 from ucc.segmenter import OVERLAP, TILE, Segmentation, Segmenter
 
@@ -46,9 +47,13 @@ def segment_all(segmenter: Segmenter, inputs: Sequence[Input], out: Path, kinds:
     failures: list[str] = []
     progress = Progress("segmented", len(inputs))
     for group in _batches(inputs, segmenter, batch, failures, progress):
-        for image, pixels, result in _segment(segmenter, group, failures, progress):
-            write_pictures(segmenter, pixels, result, image.outputs(out, kinds), kinds)
-            rows.append(measure(image.name, result, len(segmenter.classes)))
+        for image, pixels, strips in _segment(segmenter, group):
+            try:
+                tally = write_pictures(segmenter, pixels, strips, image.outputs(out, kinds), kinds)
+            except (UserError, MemoryError) as error:
+                failures.append(f"{image.path}: {str(error) or 'not enough memory.'}")
+            else:
+                rows.append(tally.shares(image.name))
             progress.advance()
     if rows:
         write_shares(out, rows, segmenter.classes)
@@ -63,18 +68,29 @@ def segment_all(segmenter: Segmenter, inputs: Sequence[Input], out: Path, kinds:
 
 
 def write_pictures(
-    segmenter: Segmenter, image: Pixels, result: Segmentation, paths: Sequence[Path], kinds: Sequence[str]
-) -> None:
-    """Write the pictures of one image (H, W, 3), row by row and each atomically."""
-    draw: dict[str, Callable[[slice], Pixels]] = {
-        "classes": lambda rows: result.classes[rows],
-        "overlay": lambda rows: draw_overlay(image[rows], result.classes[rows], segmenter.colors),
-        "uncertainty": lambda rows: draw_uncertainty(result.uncertainty[rows], len(segmenter.classes)),
+    segmenter: Segmenter, image: Pixels, strips: Iterable[Segmentation], paths: Sequence[Path], kinds: Sequence[str]
+) -> Tally:
+    """Write the pictures of one image (H, W, 3), each atomically, strip by strip as these come; count its pixels."""
+    draw: dict[str, Callable[[Pixels, Segmentation], Pixels]] = {
+        "classes": lambda _, strip: strip.classes,
+        "overlay": lambda rows, strip: draw_overlay(rows, strip.classes, segmenter.colors),
+        "uncertainty": lambda _, strip: draw_uncertainty(strip.uncertainty, len(segmenter.classes)),
     }
-    for path, kind in zip(paths, kinds, strict=True):
-        palette = segmenter.colors if kind == "classes" else None
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            write_png(stream, (image.shape[0], image.shape[1]), draw[kind], palette)
+    tally, done = Tally(len(segmenter.classes)), 0
+    with ExitStack() as stack:
+        writers = []
+        for path, kind in zip(paths, kinds, strict=True):
+            stream = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+            palette = segmenter.colors if kind == "classes" else None
+            writers.append((draw[kind], PngWriter(stream, (image.shape[0], image.shape[1]), palette)))
+        for strip in strips:
+            for drawn, writer in writers:
+                writer.write(drawn(image[done : done + len(strip.classes)], strip))
+            tally.add(strip)
+            done += len(strip.classes)
+        for _, writer in writers:
+            writer.finish()
+    return tally
 
 
 def _batches(
@@ -103,22 +119,27 @@ def _batches(
 
 
 def _segment(
-    segmenter: Segmenter, group: list[tuple[Input, Pixels]], failures: list[str], progress: Progress
-) -> Iterator[tuple[Input, Pixels, Segmentation]]:
-    """Results of a group's images; where a batch fails, for instance for want of memory, of those that work alone."""
+    segmenter: Segmenter, group: list[tuple[Input, Pixels]]
+) -> Iterator[tuple[Input, Pixels, Iterable[Segmentation]]]:
+    """Results of a group's images; where a batch fails, say for want of memory, each is tried alone."""
     try:
-        batch = group[0][1][np.newaxis] if len(group) == 1 else np.stack([pixels for _, pixels in group])
-        found = segmenter.segment_batch(batch)
-    except (UserError, MemoryError) as error:
-        if len(group) > 1:
-            for single in group:
-                yield from _segment(segmenter, [single], failures, progress)
-            return
-        failures.append(f"{group[0][0].path}: {error or 'not enough memory.'}")
-        progress.advance()
-        return
-    for (image, pixels), classes, uncertainty in zip(group, *found, strict=True):
-        yield image, pixels, Segmentation(classes, uncertainty)
+        together = segmenter.segment_batch(np.stack([pixels for _, pixels in group])) if len(group) > 1 else None
+    except (UserError, MemoryError):
+        together = None
+    for index, (image, pixels) in enumerate(group):
+        if together is None:
+            strips = segmenter.segment_strips(pixels)
+        else:
+            strips = iter([Segmentation(together.classes[index], together.uncertainty[index])])
+        yield image, pixels, _cut(strips)
+
+
+def _cut(strips: Iterable[Segmentation]) -> Iterator[Segmentation]:
+    """Strips that are no larger than a picture is drawn at once."""
+    for strip in strips:
+        step = max(1, STRIP_PIXELS // strip.classes.shape[1])
+        for top in range(0, len(strip.classes), step):
+            yield Segmentation(strip.classes[top : top + step], strip.uncertainty[top : top + step])
 
 
 def _parse(arguments: Sequence[str]) -> Any:

@@ -20,9 +20,22 @@ class Shares(NamedTuple):
     mean_uncertainty: float
 
 
-def measure(image: Path, segmentation: Segmentation, num_classes: int) -> Shares:
-    """Count the pixels of each class."""
-    return Shares(image, segmentation.shares(num_classes), segmentation.mean_uncertainty)
+class Tally:
+    """Counts the pixels of one image's classes, part by part."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._counts = np.zeros(num_classes, np.int64)
+        self._uncertainty = 0.0
+
+    def add(self, part: Segmentation) -> None:
+        """Count a part of the image."""
+        self._counts += np.bincount(part.classes.reshape(-1), minlength=len(self._counts))
+        self._uncertainty += float(part.uncertainty.sum(dtype=np.float64))
+
+    def shares(self, image: Path) -> Shares:
+        """What was counted, as that of `image`."""
+        pixels = int(self._counts.sum())
+        return Shares(image, [float(share) for share in self._counts / pixels], self._uncertainty / pixels)
 
 
 def write_shares(folder: Path, rows: Sequence[Shares], classes: Sequence[str]) -> None:
