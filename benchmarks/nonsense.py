@@ -7,6 +7,8 @@ import copy
 import json
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import cv2
@@ -15,6 +17,7 @@ from clients import INFER, tensor_request
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
 ENCODED = [cv2.imencode(kind, IMAGE)[1].tobytes() for kind in (".jpg", ".png", ".webp", ".bmp", ".tif")]
+HOSTILE = list(run_path(str(Path(__file__).parents[1] / "tests/hostile.py"))["HOSTILE"].values())
 TENSOR = {"name": "image", "datatype": "UINT8", "shape": [1, *IMAGE.shape], "data": IMAGE.ravel().tolist()}
 INFERENCE = {
     "id": "1",
@@ -117,6 +120,12 @@ def picture(rng: random.Random) -> bytes:
     )
 
 
+def hostile(rng: random.Random) -> bytes:
+    """A picture that would cost the decoder hundreds of megabytes, or minutes; seldom with some of it damaged."""
+    whole = rng.choice(HOSTILE)
+    return write("/segment", damage(rng, whole) if rng.random() < 0.2 else whole)
+
+
 def form(rng: random.Random) -> bytes:
     """A damaged form."""
     part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + rng.choice(ENCODED) + b"\r\n"
@@ -213,4 +222,4 @@ def wire(rng: random.Random) -> bytes:
     )()
 
 
-KINDS: tuple[Draw, ...] = (picture, form, inference, tensor, headers, line, wire)
+KINDS: tuple[Draw, ...] = (picture, hostile, form, inference, tensor, headers, line, wire)
