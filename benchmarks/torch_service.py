@@ -6,7 +6,6 @@ Requests are read, queued and answered by the same code; only what onnxruntime d
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ class TorchSegmenter:
         segmenter, facts = load_segmenter(path)
         self._graph = ExportedGraph(segmenter).eval()
         self.classes, self.colors = facts.classes, facts.colors
-        self.metadata = {"dataset": facts.dataset, "step": str(facts.step), "metrics": json.dumps({})}
+        self.metadata = {"dataset": facts.dataset}
+        self.miou, self.step = None, facts.step
 
     def segment(self, image: NDArray[np.uint8]) -> Segmentation:
         """Segment one RGB image, uint8 (H, W, 3)."""

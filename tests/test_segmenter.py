@@ -11,6 +11,7 @@ from brightest_model import COLORS, METADATA, write_model
 
 import ucc
 from ucc.errors import UserError
+from ucc.images import read_image
 from ucc.segmenter import Segmenter
 
 
@@ -95,6 +96,30 @@ def test_an_onnx_model_of_another_kind_is_refused(tmp_path: Path, metadata: dict
         Segmenter(write_model(tmp_path / "other.onnx", metadata))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"classes": None},
+        {"classes": "[]"},
+        {"classes": "red"},
+        {"classes": "3"},
+        {"colors": "[[1, 2, 3]]"},
+        {"colors": "[[1, 2], [3, 4], [5, 6]]"},
+        {"colors": "[[1, 2, 256], [3, 4, 5], [5, 6, 7]]"},
+        {"step": "x"},
+        {"metrics": "null"},
+        {"metrics": '{"miou": "much"}'},
+        {"metrics": "{"},
+        {"quantized_miou": "x"},
+    ],
+    ids=str,
+)
+def test_damaged_metadata_name_the_file(tmp_path: Path, damage: dict[str, str | None]) -> None:
+    metadata = {key: value for key, value in {**METADATA, **damage}.items() if value is not None}
+    with pytest.raises(UserError, match=r"other\.onnx: its metadata are damaged .*export the model anew"):
+        Segmenter(write_model(tmp_path / "other.onnx", metadata))
+
+
 def flat_image(height: int, width: int) -> np.ndarray:
     """Halves of plain red and blue, cut where no tile ends; scores are far enough apart for no blur to show."""
     image = np.zeros((height, width, 3), np.uint8)
@@ -157,9 +182,13 @@ def test_tiles_that_cannot_be_are_refused(model: Path, tile: int, overlap: int) 
 
 def test_the_package_gives_the_class_without_loading_anything_before() -> None:
     assert ucc.Segmenter is Segmenter
+    assert ucc.read_image is read_image
     with pytest.raises(AttributeError, match="no attribute 'Segmentr'"):
         _ = ucc.Segmentr  # type: ignore[attr-defined]
-    code = "import sys, ucc; assert 'numpy' not in sys.modules; ucc.Segmenter; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, ucc; assert 'numpy' not in sys.modules; "
+        "ucc.Segmenter, ucc.read_image; assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -96,8 +96,18 @@ class Segmenter:
                 "install the version named in the file's metadata, or export the model anew."
             )
         self._metadata: dict[str, str] = dict(metadata)
-        self._classes = tuple(str(name) for name in json.loads(metadata["classes"]))
-        self._colors = tuple((int(r), int(g), int(b)) for r, g, b in json.loads(metadata["colors"]))
+        try:
+            self._classes = tuple(str(name) for name in json.loads(metadata["classes"]))
+            self._colors = tuple((int(r), int(g), int(b)) for r, g, b in json.loads(metadata["colors"]))
+            found = metadata.get(QUANTIZED_MIOU_KEY) or json.loads(metadata.get("metrics", "{}")).get("miou")
+            self._miou = None if found is None else float(found)
+            self._step = int(metadata.get("step", 0))
+            if not 0 < len(self._classes) == len(self._colors) <= 256:
+                raise ValueError(f"{len(self._classes)} classes, {len(self._colors)} colors")
+            if not all(0 <= value <= 255 for color in self._colors for value in color):
+                raise ValueError("colors beyond 0 to 255")
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: its metadata are damaged ({error!r}); export the model anew.") from error
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,9 +127,12 @@ class Segmenter:
     @property
     def miou(self) -> float | None:
         """Mean IoU in percent that the pipeline measured for this file; None if it does not say."""
-        own = self._metadata.get(QUANTIZED_MIOU_KEY)
-        found = own or json.loads(self._metadata.get("metrics", "{}")).get("miou")
-        return None if found is None else float(found)
+        return self._miou
+
+    @property
+    def step(self) -> int:
+        """Training steps that made it; 0 if the file does not say."""
+        return self._step
 
     def takes_whole(self, height: int, width: int) -> bool:
         """Whether an image of that size is segmented at once rather than in tiles."""
