@@ -220,7 +220,10 @@ def test_the_same_image_given_twice_is_segmented_once(model: Path, image: np.nda
         (["in", "in"], "cannot go into the folder that is searched"),
         (["in", "in/a.png"], "in/a.png: a file; the last argument is the folder"),
         (["in", "out", "--tile", "100"], "multiples of 32"),
-        (["in", "out", "--model", "absent.onnx"], "absent.onnx: no such file"),
+        (
+            ["in", "out", "--model", "absent.onnx"],
+            "absent.onnx: no such file. The stage `export` writes it; --model names another.",
+        ),
     ],
 )
 def test_what_cannot_be_begun_is_one_line(

@@ -25,6 +25,11 @@ def test_a_missing_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert the_error(capsys).startswith("error: nowhere.onnx: no such file.")
 
 
+def test_a_name_that_cannot_stand_in_an_address_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(model), "--name", "a/b"]) == 1
+    assert the_error(capsys).startswith("error: --name 'a/b': a model's name is made of letters")
+
+
 def test_a_port_that_is_taken_is_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

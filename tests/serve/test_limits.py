@@ -4,6 +4,7 @@ import json
 import socket
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import HOSTILE
-from running import GUARD_SECONDS, LIMITS, ask, in_thread, received
+from running import GUARD_SECONDS, LIMITS, ask, in_thread, received, until
 
 from ucc.pictures import encode_png
 from ucc.segmenter import Segmenter
@@ -104,6 +105,17 @@ def test_a_body_of_no_announced_length_is_refused_while_it_arrives(port: int, pa
 
 def connect(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS)
+
+
+def test_a_client_that_sends_before_it_reads_gets_its_answer_too(model: Path) -> None:
+    app = create_app(Segmenter(model, threads=1), LIMITS)
+    with in_thread(app) as port, connect(port) as client:
+        client.sendall(b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 150000\r\n\r\n")
+        until(lambda: b"413" in client.recv(4096, socket.MSG_PEEK))
+        for _ in range(15):
+            client.sendall(bytes(10_000))
+            time.sleep(0.01)
+        assert b"larger than 50000 bytes" in received(client)
 
 
 HALF = b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf"

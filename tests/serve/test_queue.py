@@ -154,6 +154,7 @@ def test_of_more_clients_than_fit_each_is_answered_if_it_comes_again(model: Path
     ("error", "status", "message"),
     [
         (UserError("onnxruntime failed; a smaller image needs less memory"), 413, "a smaller image"),
+        (MemoryError(), 413, "Not enough memory"),
         (RuntimeError("secret"), 500, "The service failed; its log tells why."),
     ],
 )

@@ -125,10 +125,8 @@ def test_the_model_tells_of_itself(port: int, tmp_path: Path) -> None:
     expected = {"name": "segmenter", "miou": None, "quantized": False, "ucc_version": ucc.__version__}
     assert expected == {key: told[key] for key in expected}
     more = {"metrics": json.dumps({"miou": 57.5}), "dataset": "streets", "git_revision": "abc", "step": "12"}
-    named = write_model(
-        tmp_path / "m.onnx", METADATA | more | {"name": "streets-1", "ucc_version": "9.9", "quantized": "int8"}
-    )
-    with in_thread(create_app(Segmenter(named, threads=1))) as other:
+    named = write_model(tmp_path / "m.onnx", METADATA | more | {"ucc_version": "9.9", "quantized": "int8"})
+    with in_thread(create_app(Segmenter(named, threads=1), name="streets-1")) as other:
         told = ask(other, "GET", "/model").json()
         assert ask(other, "GET", "/v2/models/streets-1/ready").status == 200
     expected = {"name": "streets-1", "miou": 57.5, "dataset": "streets", "revision": "abc", "step": 12}

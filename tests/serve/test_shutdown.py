@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import TIFF_LONG, tiff
 from running import GUARD_SECONDS, as_process, ask, received, ucc_serve, until
 
 from ucc.pictures import encode_png
@@ -69,6 +70,13 @@ def test_what_is_never_finished_is_cut_off(model: Path) -> None:
         answer = received(client)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"The service ends" in answer
+        assert ended(process) == (0, "")
+
+
+def test_what_is_wrong_with_a_picture_is_told_to_the_client_and_not_to_the_log(model: Path) -> None:
+    with as_process(ucc_serve(model)) as (process, port):
+        ask(port, "POST", "/segment", tiff((256, TIFF_LONG, 8), (257, TIFF_LONG, 8)))
+        process.send_signal(signal.SIGTERM)
         assert ended(process) == (0, "")
 
 

@@ -1,6 +1,9 @@
-"""Types for argparse that subcommands share."""
+"""What subcommands share in reading their arguments: types for argparse, and a check."""
 
 import argparse
+import re
+
+from ucc.errors import UserError
 
 
 def positive(text: str) -> int:
@@ -11,6 +14,17 @@ def positive(text: str) -> int:
 def natural(text: str) -> int:
     """A whole number of at least 0."""
     return _at_least(0, text)
+
+
+def check_model_name(name: str) -> str:
+    """The name that a served model is to have: a folder is called so, and it stands in addresses.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        raise UserError(f"--name {name!r}: a model's name is made of letters, digits, '_', '-' and '.'.")
+    return name
 
 
 def _at_least(least: int, text: str) -> int:

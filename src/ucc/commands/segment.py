@@ -36,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"{options.out}: a file; the last argument is the folder that the pictures go into.")
     inputs = find_inputs(options.inputs, options.out)
     check_outputs(inputs, options.out, options.only)
+    if not options.model.is_file():
+        raise UserError(f"{options.model}: no such file. The stage `export` writes it; --model names another.")
     segmenter = Segmenter(options.model, options.threads, options.tile, options.overlap)
     cv2.setNumThreads(options.threads or -1)
     return segment_all(segmenter, inputs, options.out, options.only, options.batch)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ucc.commands.arguments import positive
+from ucc.commands.arguments import check_model_name, positive
 from ucc.errors import UserError
 from ucc.pixel_limit import limit_decoders
 from ucc.serve.limits import Limits
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(
             f"ucc serve needs the package {error.name}: pip install 'ucc[serve]', or '.[serve]'."
         ) from error
-    app = create_app(Segmenter(options.model, threads=1), limits)
+    app = create_app(Segmenter(options.model, threads=1), limits, check_model_name(options.name))
     with listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -47,6 +47,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         "/docs lists what else it answers.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="the .onnx file that the stage `export` wrote")
+    parser.add_argument("--name", default="segmenter", help="what the model is called at /v2 (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, reached from this machine alone")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0: any that is free")
     parser.add_argument(

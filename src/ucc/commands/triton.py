@@ -10,7 +10,6 @@ they are free. `parameters` tell the server its threads, and clients the classes
 
 import argparse
 import json
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import onnxruntime
 
-from ucc.commands.arguments import natural, positive
+from ucc.commands.arguments import check_model_name, natural, positive
 from ucc.errors import UserError
 from ucc.files import atomic_folder, sweep
 from ucc.segmenter import Segmenter
@@ -37,9 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         OSError: if the repository cannot be written.
     """
     options = _parse(arguments)
-    name = options.name or options.model.stem
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise UserError(f"--name {name!r}: a model's name is made of letters, digits, '_', '-' and '.'.")
+    name = check_model_name(options.name or options.model.stem)
     folder = options.out / name
     check_folder(folder)
     config = describe_model(options.model, name, options.max_batch, options.threads, options.device)

@@ -1,6 +1,5 @@
 """The service as an ASGI application: which address is answered by what."""
 
-import re
 from functools import partial
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -12,7 +11,7 @@ import ucc
 from ucc.segmenter import Segmenter
 from ucc.serve import openapi, schemas
 from ucc.serve.answers import choose
-from ucc.serve.bodies import Bodies
+from ucc.serve.bodies import CLOSE, Bodies, LastAnswer
 from ucc.serve.cut_off import CutOff
 from ucc.serve.docs_page import POLICY, write_docs
 from ucc.serve.limits import Limits, RefusedError
@@ -22,12 +21,14 @@ from ucc.serve.pictures_api import ANSWERS, answer_picture, describe_model
 from ucc.serve.slots import Slots
 from ucc.serve.telemetry import Measured, Telemetry
 
+NAME = "segmenter"
 DESCRIPTION = "Segments pictures: the class of every pixel, and how uncertain it is."
 
 
-def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
+def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = NAME) -> FastAPI:
     """The service for one loaded model, which should work with one thread: a request is computed on one.
 
+    `name` is what the model is called in addresses: letters, digits, '_', '-' and '.'.
     While `app.state.ending` is true, it calls itself not ready. `app.state.running` holds what `cut_off` cuts off, and
     `app.state.slots` the threads that are at work.
     """
@@ -46,8 +47,7 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None) -> FastAPI:
     telemetry = Telemetry(slots, bodies)
     app.add_middleware(CutOff, running=app.state.running)
     app.add_middleware(Measured, telemetry=telemetry)
-    _answer_errors(app)
-    name = _model_name(segmenter)
+    _answer_errors(app, limits)
     app.include_router(_picture_routes(segmenter, name, limits, slots, bodies))
     app.include_router(health_routes())
     app.include_router(model_routes(segmenter, name, limits, slots, bodies))
@@ -95,18 +95,15 @@ def _add_pages(app: FastAPI, telemetry: Telemetry) -> None:
         return HTMLResponse(write_docs(app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
-def _model_name(segmenter: Segmenter) -> str:
-    """What the file calls itself, where that can stand in an address."""
-    name = segmenter.metadata.get("name", "")
-    return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else "segmenter"
-
-
-def _answer_errors(app: FastAPI) -> None:
+def _answer_errors(app: FastAPI, limits: Limits) -> None:
     """Answer every error as `{"error": message}`."""
 
     @app.exception_handler(RefusedError)
     async def refuse(_: Request, error: RefusedError) -> Response:
-        return JSONResponse({"error": str(error)}, error.status, error.headers)
+        content = {"error": str(error)}
+        if CLOSE.items() <= error.headers.items():
+            return LastAnswer(content, error.status, error.headers, limits.body)
+        return JSONResponse(content, error.status, error.headers)
 
     @app.exception_handler(HTTPException)
     async def fail(_: Request, error: HTTPException) -> Response:

@@ -1,16 +1,23 @@
 """Bodies of requests, read within limits of bytes and of time; a form's file counts like a bare body."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.message import Message
+from typing import Any
 
 import anyio
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from ucc.serve.limits import Limits, RefusedError
 
 # A client that is still sending would be listened to until its end.
 CLOSE = {"Connection": "close"}
+# But for so long, and so many times the bytes of a body, it is: one that sends before it reads meets a connection that
+# is closed at once as broken, and never sees why (RFC 9112, section 9.6).
+LINGER_SECONDS = 5.0
+LINGER_BODIES = 4
 
 
 class Bodies:
@@ -60,6 +67,27 @@ class Bodies:
                 self.held += len(chunk)
         except ClientDisconnect as error:
             raise RefusedError(400, "The client hung up before the body was complete.") from error
+
+
+class LastAnswer(JSONResponse):
+    """An answer to a client that may still be sending: what more comes is dropped before the connection is closed."""
+
+    def __init__(self, content: Any, status: int, headers: Mapping[str, str], most: int) -> None:
+        super().__init__(content, status, headers)
+        self._most = most * LINGER_BODIES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Answer, and listen for a while."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with anyio.move_on_after(LINGER_SECONDS):
+            left = self._most
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body"):  # the body's end, or the client's
+                    break
+                left -= len(message["body"])
+        await send({"type": "http.response.body", "body": b""})
 
 
 def file_of_form(body: bytes | bytearray, content_type: str) -> bytes | bytearray:

@@ -3,9 +3,12 @@
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ucc.errors import UserError
 
 # Where Linux tells the share of a container, by the version of its control groups: microseconds of CPU in each period.
 CGROUP = Path("/sys/fs/cgroup")
@@ -65,3 +68,14 @@ class RefusedError(Exception):
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
+
+
+@contextmanager
+def out_of_memory_refused() -> Iterator[None]:
+    """Refuse, with 413, what needs more memory than there is; where onnxruntime finds that, it is a UserError."""
+    try:
+        yield
+    except UserError as error:
+        raise RefusedError(413, str(error)) from error
+    except MemoryError as error:
+        raise RefusedError(413, "Not enough memory for that; send a smaller picture or fewer of them.") from error

@@ -10,11 +10,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 import ucc
-from ucc.errors import UserError
 from ucc.segmenter import INPUT, LOGITS, OUTPUTS, Segmenter
 from ucc.serve import schemas
 from ucc.serve.bodies import Bodies
-from ucc.serve.limits import Limits, RefusedError
+from ucc.serve.limits import Limits, RefusedError, out_of_memory_refused
 from ucc.serve.openapi import infer_body, infer_response, responses
 from ucc.serve.slots import Slots
 from ucc.serve.tensors import HEADER_LENGTH, read_request, write_answer
@@ -96,12 +95,10 @@ def answer_tensors(
     Raises:
         RefusedError: 400 if the request is not valid, 413 if it is too large, or needs more memory than there is.
     """
-    asked = read_request(body, header_length, most_pixels)
-    try:
+    with out_of_memory_refused():
+        asked = read_request(body, header_length, most_pixels)
         found = segmenter.predict(asked.images, tuple(asked.outputs))
-    except UserError as error:
-        raise RefusedError(413, str(error)) from error
-    return write_answer(asked, found, name, VERSION)
+        return write_answer(asked, found, name, VERSION)
 
 
 def describe(name: str, classes: int) -> dict[str, Any]:

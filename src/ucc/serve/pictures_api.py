@@ -13,7 +13,7 @@ from ucc.images import decode_image, read_header
 from ucc.pictures import draw_overlay, draw_uncertainty, encode_indexed_png, encode_png, scale_uncertainty
 from ucc.segmenter import QUANTIZED_KEY, Segmentation, Segmenter
 from ucc.serve.bodies import file_of_form
-from ucc.serve.limits import Limits, RefusedError
+from ucc.serve.limits import Limits, RefusedError, out_of_memory_refused
 
 CLASS_MAP = "image/png"
 OVERLAY = "image/png;output=overlay"
@@ -34,7 +34,7 @@ def describe_model(segmenter: Segmenter, name: str, limits: Limits) -> dict[str,
         "miou": segmenter.miou,
         "dataset": about.get("dataset", ""),
         "revision": about.get("git_revision", ""),
-        "step": int(about.get("step", 0)),
+        "step": segmenter.step,
         "quantized": QUANTIZED_KEY in about,
         "ucc_version": about.get("ucc_version", ucc.__version__),
         "limits": {"bytes": limits.body, "pixels": limits.pixels},
@@ -50,19 +50,17 @@ def answer_picture(
         RefusedError: 400 if the body has no picture or a damaged one, 413 if it is too large, or needs more memory
             than there is.
     """
-    encoded = bytes(file_of_form(body, content_type))
-    check_picture(encoded, limits.pixels)
-    try:
-        image = decode_image(encoded)
-    except UserError as error:
-        raise RefusedError(400, f"The picture is {error}") from error
-    try:
+    with out_of_memory_refused():
+        encoded = bytes(file_of_form(body, content_type))
+        check_picture(encoded, limits.pixels)
+        try:
+            image = decode_image(encoded)
+        except UserError as error:
+            raise RefusedError(400, f"The picture is {error}") from error
         result = segmenter.segment(image)
-    except UserError as error:
-        raise RefusedError(413, str(error)) from error
-    if answer == JSON:
-        return json.dumps(_as_json(segmenter, result)).encode("ascii")
-    return encode_answer(segmenter, image, result, answer)
+        if answer == JSON:
+            return json.dumps(_as_json(segmenter, result)).encode("ascii")
+        return encode_answer(segmenter, image, result, answer)
 
 
 def check_picture(encoded: bytes, most: int) -> None:

@@ -113,6 +113,8 @@ def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_secon
     """
     # A request is computed on one thread; OpenCV would start as many as there are cores for each.
     cv2.setNumThreads(1)
+    # What is wrong with a client's picture concerns the client, who is told.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
