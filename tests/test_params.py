@@ -147,6 +147,13 @@ def test_a_schedule_that_never_reaches_full_weight_is_refused(params_with: Write
     assert load_params(params_with(baseline)).train.steps == 100
 
 
+def test_a_method_that_learns_from_unlabelled_images_is_refused_a_partition_without_any(params_with: Write) -> None:
+    for ratio in (1.0, "1/1"):
+        message = refusal(params_with({"partition.ratio": ratio}))
+        assert f"partition.ratio = {ratio} leaves no unlabelled image" in message
+    assert load_params(params_with({"partition.ratio": 1.0, "method.name": "supervised"})).partition.ratio == 1.0
+
+
 def test_overrides_work_by_hand(params_with: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     params = load_params(params_with({}), ["train.steps=400", "partition.ratio=1/4", "model.head=dense"])

@@ -10,6 +10,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -231,12 +232,12 @@ def _check_severity(severity: Mapping[str, str], require: Callable[[bool, str], 
 
 def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:
     """Switches of the method that exclude each other."""
-    method = params.method
-    if method.name == "ucc" and method.copy_paste.mode != "none":
+    method, partition = params.method, params.partition
+    if method.name != "supervised" and partition.labeled_ids is None:
         require(
-            params.train.batch_labeled > 1,
-            f"method.copy_paste.mode = {method.copy_paste.mode} pastes from one labelled image into another: "
-            "train.batch_labeled must be at least 2.",
+            ratio_or_count(partition.ratio) != Fraction(1),
+            f"partition.ratio = {partition.ratio} leaves no unlabelled image, and method.name = {method.name} learns "
+            "from them: lower it, or set method.name: supervised.",
         )
     if method.sharing == "cross_model":
         require(

@@ -113,7 +113,7 @@ class UCC(SemiSupervised):
         return class_presence(masks, self.segmenter.num_classes).float()
 
     def _paste_labeled(self, labeled: LabeledBatch, donors: Donors, categories: Tensor, step: int) -> LabeledBatch:
-        if self.params.copy_paste.mode == "none" or len(donors.images) < 2:
+        if self.params.copy_paste.mode == "none":
             return labeled
         draws = PasteDraws.of((self.schedule.seed, "paste labeled", step), labeled.slots.tolist())
         paste = draw_paste(
