@@ -56,7 +56,7 @@ LAYOUT = (
 )
 
 
-def prepare_cityscapes(root: Path | None, target: Path, raw: Path) -> DatasetInfo:
+def prepare_cityscapes(root: Path | None, target: Path, raw: Path, max_side: int | None = None) -> DatasetInfo:
     """Convert Cityscapes from `root`, else from `raw`/cityscapes, into which csDownload brings what is not there.
 
     Raises:
@@ -73,7 +73,7 @@ def prepare_cityscapes(root: Path | None, target: Path, raw: Path) -> DatasetInf
         colors=tuple(color for _, color in CLASSES.values()),
         provenance={"source": "Cityscapes, fine annotations, the 19 classes of its benchmark", "url": URL},
     )
-    write_canonical(pairs, read_train_ids, info, target, root)
+    write_canonical(pairs, read_train_ids, info, target, root, max_side)
     return info
 
 

@@ -24,6 +24,7 @@ from ucc.data.sources.pictures import (
     photograph,
     reason,
 )
+from ucc.data.sources.shrink import copy_image, shrink
 from ucc.errors import UserError, every
 from ucc.progress import read_parallel
 
@@ -54,13 +55,20 @@ class Outcome:
     unknown: Counter[str] = field(default_factory=Counter)
 
 
-def convert(pairs: Sequence[Pair], classes: ClassList, mask_format: str, folder: Path, problems: Problems) -> None:
+def convert(
+    pairs: Sequence[Pair],
+    classes: ClassList,
+    mask_format: str,
+    folder: Path,
+    problems: Problems,
+    max_side: int | None = None,
+) -> None:
     """Write images/<split>/ and masks/<split>/ of the canonical data set into `folder`.
 
-    An upright 8-bit RGB JPEG or PNG is copied as it is, and so is a mask that holds class indices already. Every
-    file is read to its end; what is wrong with any is added to `problems`, what was changed to its notes.
+    An upright 8-bit RGB JPEG or PNG is copied as it is, unless it shrinks to `max_side`. Every file is read to its
+    end; what is wrong with any is added to `problems`, what was changed to its notes.
     """
-    conversion = _Conversion(classes, mask_format, problems.root, folder)
+    conversion = _Conversion(classes, mask_format, problems.root, folder, max_side)
     outcomes = read_parallel(conversion.convert, pairs, "converting")
     faults: defaultdict[str, list[str]] = defaultdict(list)
     notes: defaultdict[str, list[str]] = defaultdict(list)
@@ -83,6 +91,7 @@ class _Conversion:
     mask_format: str
     root: Path
     folder: Path
+    max_side: int | None
 
     def named(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -106,11 +115,12 @@ class _Conversion:
         picture, header = load(path)
         outcome.notes = conversions(header)
         if outcome.notes:
-            write_png(folder / f"{name}.png", photograph(path, picture, header))
+            write_png(folder / f"{name}.png", shrink(photograph(path, picture, header), self.max_side))
             return header
         # A name that lies about the format must not hide the file from the next stages.
         suffix = path.suffix if path.suffix.lower() in IMAGE_SUFFIXES else f".{header.format.lower()}"
-        _copy(path, folder / f"{name}{suffix}")
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_image(path, folder / f"{name}{suffix}", self.max_side)
         return header
 
     def mask(self, outcome: Outcome, path: Path, image: Header | None) -> None:
@@ -137,19 +147,15 @@ class _Conversion:
             stored = mask_values(path, picture, header)
             indices = self.classes.of_values(stored)
             plain = (header.format, header.mode, header.bits, header.orientation) == ("PNG", "L", 8, 1)
-            if plain and np.array_equal(stored, indices):
-                _copy(path, place)
+            if plain and self.max_side is None and np.array_equal(stored, indices):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
                 return
         unknown = stored[indices == UNKNOWN]
         if unknown.size:
             outcome.unknown = _counted(unknown, as_colors=is_color or self.mask_format == "color")
             return
-        write_png(place, indices.astype(np.uint8))
-
-
-def _copy(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, place)
+        write_png(place, shrink(indices.astype(np.uint8), self.max_side))
 
 
 def _counted(stored: Mask, as_colors: bool) -> Counter[str]:

@@ -71,7 +71,14 @@ class Copy:
         return self.further.name == "SegmentationClassAug"
 
 
-def prepare_voc2012(root: Path | None, target: Path, raw: Path, voc: Archive = VOC, sbd: Archive = SBD) -> DatasetInfo:
+def prepare_voc2012(
+    root: Path | None,
+    target: Path,
+    raw: Path,
+    voc: Archive = VOC,
+    sbd: Archive = SBD,
+    max_side: int | None = None,
+) -> DatasetInfo:
     """Convert VOC from `root`, else from `raw`/voc2012, into which what is not there is downloaded.
 
     Raises:
@@ -97,7 +104,7 @@ def prepare_voc2012(root: Path | None, target: Path, raw: Path, voc: Archive = V
             },
         },
     )
-    write_canonical(pairs, read_voc_mask, info, target, copy.voc)
+    write_canonical(pairs, read_voc_mask, info, target, copy.voc, max_side)
     return info
 
 
