@@ -403,3 +403,14 @@ def test_the_old_data_set_stays_when_a_picture_is_bad(mine: Path) -> None:
         prepared(mine)
     assert {p: p.read_bytes() for p in out.rglob("*.*")} == before
     assert sorted(p.name for p in mine.parent.iterdir()) == ["mine", "out"]
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_masks_with_a_wrong_bit_among_their_pixels_are_all_refused(mine: Path, mode: str) -> None:
+    for name in "ab":
+        # Uncompressed, so that the bit is one of a pixel: before it is IEND's length, a checksum, and deflate's own.
+        path = save(mine / f"masks/{name}.png", palette_mask().convert(mode), compress_level=0)
+        damaged = bytearray(path.read_bytes())
+        damaged[damaged.index(b"IEND") - 13] ^= 1
+        path.write_bytes(damaged)
+    assert "damaged or incomplete; replace or remove: masks/a.png, masks/b.png" in refused(mine)

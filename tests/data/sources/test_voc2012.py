@@ -228,6 +228,16 @@ def test_all_masks_that_are_not_usable_are_named_together(tmp_path: Path) -> Non
     )
 
 
+def test_a_palette_mask_whose_checksum_does_not_fit_is_refused(tmp_path: Path) -> None:
+    voc = write_voc(tmp_path / "my")
+    write_sbd(tmp_path / "my")
+    path = voc / "SegmentationClass/2007_000032.png"
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"IEND") - 5] ^= 1  # of the pixels' checksum
+    path.write_bytes(damaged)
+    assert_refused(tmp_path / "my", tmp_path, "1 of 7 masks", "2007_000032.png: not a PNG that can be decoded")
+
+
 def test_a_mat_file_without_a_picture_is_named(tmp_path: Path) -> None:
     write_voc(tmp_path / "my")
     sbd = write_sbd(tmp_path / "my")

@@ -135,7 +135,7 @@ FAILURES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a JPEG without its end": (
         lambda folder: (folder / "images/train/c.png").write_bytes(_jpeg()[:-100]),
         "images_readable",
-        "images/train/c.png: not an image that can be decoded, because its end is missing",
+        "images/train/c.png: not an image that can be decoded, because it is cut off or damaged",
     ),
     "a picture of a size that no memory holds": (
         lambda folder: (folder / "images/train/c.png").write_bytes(_bomb(20_000, 10_000)),

@@ -16,7 +16,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from ucc.data.images import Image, png_bit_depth
+from ucc.data.images import Image, png_bit_depth, refuse_damaged_png
 from ucc.errors import UserError
 from ucc.images import MAX_PIXELS
 
@@ -72,6 +72,8 @@ def load(path: Path) -> tuple[PIL.Image.Image, Header]:
     """
     with _told(path), _opened(path) as picture:
         header = _header(path, picture)
+        if header.format == "PNG":
+            refuse_damaged_png(path)
         picture.load()
         return ImageOps.exif_transpose(picture), header
 
