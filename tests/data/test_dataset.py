@@ -53,6 +53,7 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ({"colors": [[0, 0, 0]]}, "list of 2 triples"),
         ({"colors": [[0, 0, 0], [0, 0, 256]]}, "0..255"),
         ({"colors": [[0, 0, 0], [0, 0]]}, "triples"),
+        ({"colors": [[0, 0, 9], [0, 0, 9]]}, r"colors holds \[0, 0, 9\] twice"),
         ({"ignore_index": 0}, "ignore_index must be 255"),
     ],
 )

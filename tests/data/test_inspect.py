@@ -29,9 +29,9 @@ INDICES[:, 4] = 2
 COLORS = np.array([[0, 0, 0], [220, 20, 60], [30, 144, 255]], np.uint8)
 
 
-def palette_mask(path: Path) -> None:
+def palette_mask(path: Path, colors: NDArray[np.uint8] = COLORS) -> None:
     picture = PIL.Image.fromarray(INDICES)
-    picture.putpalette(COLORS.ravel().tolist())
+    picture.putpalette(colors.ravel().tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
 
@@ -203,3 +203,14 @@ def test_the_command_refuses_in_one_message(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert message in done.stderr
+
+
+def test_palettes_that_differ_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder(tmp_path / "f", palette_mask, "images", "masks", "")
+    inspect(root)
+    assert "palettes differ" not in capsys.readouterr().err
+    palette_mask(root / "masks/x2.png", COLORS[[0, 2, 1]])
+    inspect(root)
+    said = capsys.readouterr().err
+    assert "warning: the palettes differ: 1 is [220, 20, 60] in masks/x0.png and [30, 144, 255] in masks/x2.png" in said
+    assert "dataset.folder.mask_format to color" in said

@@ -82,6 +82,9 @@ class DatasetInfo:
             raise UserError(
                 f"{path}: colors must be a list of {len(classes)} triples [red, green, blue] of 0..255, one a class."
             )
+        twice = [color for index, color in enumerate(colors) if color in colors[:index]]
+        if twice:
+            raise UserError(f"{path}: colors holds {twice[0]} twice; give each class a colour of its own.")
         if values.get("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:
             raise UserError(
                 f"{path}: ignore_index must be {IGNORE_INDEX}; write unlabelled pixels of the masks as {IGNORE_INDEX}."

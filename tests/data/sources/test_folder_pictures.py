@@ -45,8 +45,12 @@ def turned(orientation: int) -> PIL.Image.Exif:
 
 
 def palette_mask(indices: NDArray[np.uint8] = INDICES) -> PIL.Image.Image:
+    return with_palette(indices, COLORS.tolist())
+
+
+def with_palette(indices: NDArray[np.uint8], colors: list[list[int]]) -> PIL.Image.Image:
     picture = PIL.Image.fromarray(indices)
-    picture.putpalette(COLORS.ravel().tolist())
+    picture.putpalette([value for color in colors for value in color])
     return picture
 
 
@@ -414,3 +418,47 @@ def test_masks_with_a_wrong_bit_among_their_pixels_are_all_refused(mine: Path, m
         damaged[damaged.index(b"IEND") - 13] ^= 1
         path.write_bytes(damaged)
     assert "damaged or incomplete; replace or remove: masks/a.png, masks/b.png" in refused(mine)
+
+
+def test_a_palette_that_shows_other_classes_than_the_indices_mean_is_refused(mine: Path) -> None:
+    ground, cat, dog = COLORS.tolist()
+    for name, colors in (("a", [ground, dog, cat]), ("b", [cat, ground, dog]), ("c", [ground, cat, dog])):
+        save(mine / f"masks/{name}.png", with_palette(INDICES, colors))
+    message = refused(mine)
+    assert "masks/a.png (1 is cat, its colour dog's; 2 is dog, its colour cat's)" in message
+    assert "masks/b.png (0 is ground, its colour cat's; 1 is cat, its colour ground's)" in message
+    assert "masks/c.png" not in message
+    assert "set dataset.folder.mask_format to color" in message
+    assert "give each its value" in message
+
+
+def test_a_palette_is_believed_where_the_values_of_the_classes_or_the_format_follow_it(mine: Path) -> None:
+    ground, cat, dog = COLORS.tolist()
+    for name in "abcd":
+        save(mine / f"masks/{name}.png", with_palette(INDICES, [ground, dog, cat]))
+    valued = [entry | {"value": value} for entry, value in zip(CLASSES, (0, 2, 1), strict=True)]
+    expected = np.array([0, 2, 1], np.uint8)[INDICES]
+    for changes in ({"classes": valued}, {"mask_format": "color"}):
+        np.testing.assert_array_equal(read_mask(found(prepared(mine, **changes), "masks", "a")), expected)
+
+
+@pytest.mark.parametrize(
+    "colors",
+    [
+        [[i, i, i] for i in range(256)],
+        [[0, 0, 0], [1, 2, 3], [0, 0, 0]],
+        [[9, 9, 9], [200, 0, 0], [0, 200, 0]],
+    ],
+    ids=["grey ramp", "filled up with black", "colours of no class"],
+)
+def test_a_palette_that_means_nothing_does_not_matter(mine: Path, colors: list[list[int]]) -> None:
+    classes = [CLASSES[1], CLASSES[0], CLASSES[2]] if len(colors) == 256 else CLASSES
+    save(mine / "masks/a.png", with_palette(INDICES, colors))
+    np.testing.assert_array_equal(read_mask(found(prepared(mine, classes=classes), "masks", "a")), INDICES)
+
+
+def test_the_colours_of_a_class_without_a_given_one_contradict_nothing(mine: Path) -> None:
+    ground, cat, _ = COLORS.tolist()
+    classes = [{"name": "a"}, {"name": "b"}, {"name": "c", "color": [0, 0, 255]}]
+    save(mine / "masks/a.png", with_palette(INDICES, [ground, [0, 0, 0], cat]))
+    np.testing.assert_array_equal(read_mask(found(prepared(mine, classes=classes), "masks", "a")), INDICES)

@@ -44,6 +44,15 @@ class ClassList:
         """Class index, ignore index or `UNKNOWN` of each RGB pixel of (H, W, 3), shape (H, W)."""
         return self._by_color[pack(colors)]
 
+    def class_of_value(self, value: int) -> int | None:
+        """The class index that a mask value means, if any."""
+        return self.values.index(value) if value in self.values else None
+
+    def class_of_color(self, color: Color) -> int | None:
+        """The class index whose given colour this is, if any."""
+        named = zip(self.names, self.colors, strict=True)
+        return next((i for i, (name, own) in enumerate(named) if own == color and name not in self.colorless), None)
+
     @cached_property
     def _by_value(self) -> NDArray[np.uint16]:
         table = np.full(2**16, UNKNOWN, np.uint16)

@@ -14,6 +14,7 @@ from ucc.data.images import write_png
 from ucc.data.sources.class_list import KEY, UNKNOWN, ClassList, pack, unpack
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import Pair
+from ucc.data.sources.palettes import CONTRADICTION, contradictions
 from ucc.data.sources.pictures import (
     COLOR_MODES,
     Header,
@@ -21,6 +22,7 @@ from ucc.data.sources.pictures import (
     load,
     mask_colors,
     mask_values,
+    palette,
     photograph,
     reason,
 )
@@ -145,6 +147,9 @@ class _Conversion:
             indices, stored = self.classes.of_colors(colors), pack(colors)
         else:
             stored = mask_values(path, picture, header)
+            if wrong := contradictions(np.unique(stored).tolist(), palette(picture), self.classes):
+                outcome.faults.append((CONTRADICTION, f"{self.named(path)} ({'; '.join(wrong)})"))
+                return
             indices = self.classes.of_values(stored)
             plain = (header.format, header.mode, header.bits, header.orientation) == ("PNG", "L", 8, 1)
             if plain and self.max_side is None and np.array_equal(stored, indices):
