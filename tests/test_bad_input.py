@@ -177,6 +177,19 @@ def folder_setting(project: Project, **values: object) -> None:
     (project.root / "params.yaml").write_text(yaml.safe_dump(params))
 
 
+def palette_mask(path: Path, colors: list[int]) -> None:
+    with Pillow.open(path) as mask:
+        mask.putpalette(colors)
+        mask.save(path)
+
+
+def wrong_bit(path: Path) -> None:
+    """Of the checksum of a PNG's pixels, which stands before the length of the end."""
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"IEND") - 5] ^= 1
+    path.write_bytes(damaged)
+
+
 CLASSES = [{"name": "ground", "color": [0, 0, 0]}, {"name": "cat", "color": [220, 20, 60]}]
 
 CASES = [
@@ -256,6 +269,25 @@ CASES = [
         "dataset.yaml not YAML", lambda p: (p.mine / "dataset.yaml").write_text("a: ["), "download", ("not valid YAML",)
     ),
     Case(
+        "dataset.yaml in another encoding",
+        lambda p: (p.mine / "dataset.yaml").write_bytes("name: für".encode("latin-1")),
+        "download",
+        ("mine/dataset.yaml", "UTF-8"),
+    ),
+    Case(
+        "two classes of one colour",
+        lambda p: p.describe(classes=["ground", "cat"], colors=[[1, 2, 3], [1, 2, 3]]),
+        "download",
+        ("mine/dataset.yaml", "[1, 2, 3] twice"),
+    ),
+    Case(
+        "palette in another order than the classes",
+        lambda p: palette_mask(p.mask("a"), [220, 20, 60, 0, 0, 0]),
+        "download",
+        ("masks/train/a.png (0 is ground, its colour cat's; 1 is cat", "mask_format to color"),
+    ),
+    Case("wrong bit in a mask", lambda p: wrong_bit(p.mask("a")), "download", ("masks/train/a.png", "replace")),
+    Case(
         "class listed twice",
         lambda p: p.describe(classes=["cat", "cat"], colors=[[0, 0, 0], [1, 1, 1]]),
         "download",
@@ -331,6 +363,12 @@ CASES = [
     # params.yaml
     Case("no params.yaml", lambda p: (p.root / "params.yaml").unlink(), "download", ("params.yaml", "presets")),
     Case("params.yaml not YAML", lambda p: (p.root / "params.yaml").write_text("a: ["), "download", ("params.yaml",)),
+    Case(
+        "params.yaml in another encoding",
+        lambda p: (p.root / "params.yaml").write_bytes("# für".encode("latin-1")),
+        "download",
+        ("params.yaml", "UTF-8"),
+    ),
     Case("unknown key", lambda p: p.set("dataset", rot="mine"), "download", ("dataset.rot", "dataset.root")),
     Case("text for a number", lambda p: p.set("train", steps="many"), "download", ("train.steps", "whole number")),
 ]
@@ -420,3 +458,9 @@ def test_a_full_disk_ends_with_one_message_and_no_half_written_data_set(project:
     (project.root / "data").symlink_to(small_disk)
     assert run("download") == "error: data: no space left on the disk. Make room and run the command again."
     assert list(small_disk.iterdir()) == []
+
+
+def test_a_file_where_a_folder_is_needed_is_named(project: Project) -> None:
+    (project.root / "data").write_text("mine")
+    assert run("download") == "error: data: is a file where a folder is needed; move or remove it and run again."
+    assert (project.root / "data").read_text() == "mine"

@@ -21,6 +21,13 @@ from ucc.errors import UserError
 if sys.platform != "win32":  # where the exported segmenter runs, too
     import fcntl
 
+# What may stand in the way of a result, and what to do about it.
+IN_THE_WAY = {
+    errno.EEXIST: "is a file where a folder is needed; move or remove it and run again.",
+    errno.ENOTDIR: "cannot be written, since a file stands where a folder is needed; move or remove it and run again.",
+    errno.EISDIR: "is a folder where a file is to be written; move or remove it and run again.",
+}
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -77,6 +84,8 @@ def explained(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{folder}: no space left on the disk. Make room and run the command again.") from error
+        if error.errno in IN_THE_WAY:
+            raise UserError(f"{error.filename or folder}: {IN_THE_WAY[error.errno]}") from error
         raise UserError(
             f"{error.filename or folder}: {error.strerror or error} while writing to {folder}. Mend it and run again."
         ) from error

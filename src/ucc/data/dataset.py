@@ -60,6 +60,8 @@ class DatasetInfo:
                 f"{path}: cannot be read ({error.strerror}). It lists the classes, for example:\n"
                 "name: mine\nclasses: [background, cat]\ncolors: [[0, 0, 0], [220, 20, 60]]"
             ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it in that encoding.") from error
         except yaml.YAMLError as error:
             raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
         return cls._from_values(values, path)
@@ -89,11 +91,14 @@ class DatasetInfo:
             raise UserError(
                 f"{path}: ignore_index must be {IGNORE_INDEX}; write unlabelled pixels of the masks as {IGNORE_INDEX}."
             )
+        provenance = values.get("provenance") or {}
+        if not isinstance(provenance, dict):
+            raise UserError(f"{path}: provenance must be a mapping, such as {{source: where the images came from}}.")
         return cls(
             name=str(values["name"]),
             classes=tuple(map(str, classes)),
             colors=tuple((r, g, b) for r, g, b in colors),
-            provenance=values.get("provenance") or {},
+            provenance=provenance,
         )
 
 

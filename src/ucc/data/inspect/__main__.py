@@ -13,7 +13,7 @@ from ucc.data.inspect.survey import describe, describe_masks, image_headers, mas
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import MIN_MASKED, match
 from ucc.errors import UserError, some
-from ucc.files import write_text
+from ucc.files import explained, write_text
 
 
 def inspect(root: Path, images: str | None = None, masks: str | None = None, mask_suffix: str | None = None) -> str:
@@ -71,7 +71,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     text = inspect(options.folder.expanduser(), options.images, options.masks, options.mask_suffix)
     if options.out:
-        write_text(options.out, text)
+        with explained(options.out.parent):
+            write_text(options.out, text)
         print(f"wrote {options.out}", file=sys.stderr)
     else:
         print(text, end="")
