@@ -118,6 +118,14 @@ def test_all_missing_files_are_named_together(tmp_path: Path) -> None:
     )
 
 
+def test_missing_files_are_all_named_however_many(tmp_path: Path) -> None:
+    root = write_cityscapes(tmp_path / "my")
+    names = [f"aachen_{index:06d}_000099" for index in range(12)]
+    for name in names:
+        write_png(root / f"leftImg8bit/train/aachen/{name}_leftImg8bit.png", LABEL_IDS)
+    assert_refused(root, tmp_path, "gtFine/train: 12 missing _gtFine_labelIds.png file(s)", *names)
+
+
 def test_masks_without_label_ids_are_told(tmp_path: Path) -> None:
     root = write_cityscapes(tmp_path / "my")
     for path in root.glob("gtFine/train/*/*.png"):

@@ -309,9 +309,17 @@ def test_unknown_values_and_colours_are_all_named_with_counts(mine: Path) -> Non
     colors[0, :2] = 220, 20, 61
     save(mine / "masks/c.png", colors)
     message = refused(mine)
-    assert "7 (6 pixels in 2 masks, such as masks/a.png)" in message
-    assert "8 (2 pixels in 2 masks, such as masks/a.png)" in message
-    assert "[220, 20, 61] (2 pixels in 1 masks, such as masks/c.png)" in message
+    assert "7 (6 pixels in 2 masks), 8 (2 pixels in 2 masks), [220, 20, 61] (2 pixels in 1 masks)" in message
+    assert "in masks/a.png (7, 8), masks/b.png (7, 8), masks/c.png ([220, 20, 61])" in message
+
+
+def test_all_masks_with_unknown_values_are_named_however_many(mine: Path) -> None:
+    names = [f"masks/m{index}.png" for index in range(12)]
+    for index, name in enumerate(names):
+        save(mine / name, np.full_like(INDICES, 7))
+        save(mine / f"images/m{index}.png", PHOTO)
+    message = refused(mine)
+    assert all(f"\n    {name} (7)" in message for name in names)
 
 
 def test_a_photograph_in_place_of_a_mask_does_not_fill_the_screen(mine: Path) -> None:

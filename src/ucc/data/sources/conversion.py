@@ -27,7 +27,7 @@ from ucc.data.sources.pictures import (
     reason,
 )
 from ucc.data.sources.shrink import copy_image, shrink
-from ucc.errors import UserError, every
+from ucc.errors import UserError, every, some
 from ucc.progress import read_parallel
 
 SHOWN_UNKNOWN = 20  # values or colours without a class that a message names
@@ -171,19 +171,18 @@ def _counted(stored: Mask, as_colors: bool) -> Counter[str]:
 
 def _tell_unknown(outcomes: Sequence[Outcome], problems: Problems) -> None:
     pixels: Counter[str] = Counter()
-    masks: defaultdict[str, list[str]] = defaultdict(list)
+    masks: Counter[str] = Counter()
+    names = []
     for outcome in outcomes:
-        pixels.update(outcome.unknown)
-        for what in outcome.unknown:
+        if outcome.unknown:
             assert outcome.pair.mask is not None
-            masks[what].append(outcome.pair.mask.relative_to(problems.root).as_posix())
+            pixels.update(outcome.unknown)
+            masks.update(outcome.unknown.keys())
+            names.append(f"{outcome.pair.mask.relative_to(problems.root).as_posix()} ({some(outcome.unknown)})")
     if pixels:
-        lines = [
-            f"{what} ({count} pixels in {len(masks[what])} masks, such as {masks[what][0]})"
-            for what, count in pixels.most_common(SHOWN_UNKNOWN)
-        ]
+        lines = [f"{what} ({n} pixels in {masks[what]} masks)" for what, n in pixels.most_common(SHOWN_UNKNOWN)]
         more = f", and {len(pixels) - SHOWN_UNKNOWN} more" if len(pixels) > SHOWN_UNKNOWN else ""
         problems.add(
             "mask values or colours that are no class, to be added to dataset.folder.classes or dataset.folder.ignore "
-            f"or mended in the masks: {', '.join(lines)}{more}"
+            f"or mended in the masks: {', '.join(lines)}{more}; they are in {every(names)}"
         )

@@ -14,7 +14,7 @@ from ucc.data.sources.canonical import Pair, warn_of_counts, write_canonical
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
 from ucc.data.sources.voc_masks import color_map, read_voc_mask
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus"),
@@ -124,7 +124,7 @@ def _pairs(copy: Copy, problems: Problems) -> list[Pair]:
     for kind, files in (("image", [p.image for p in pairs]), ("mask", [p.mask for p in pairs])):
         missing = [str(file) for file in files if not file.is_file()]
         if missing:
-            problems.add(f"{len(missing)} missing {kind}(s): {some(missing)}")
+            problems.add(f"{len(missing)} missing {kind}(s): {every(missing)}")
     return pairs
 
 
@@ -155,7 +155,7 @@ def _names(path: Path, problems: Problems) -> set[str]:
 def _checked(names: list[str], path: Path, problems: Problems) -> set[str]:
     foreign = sorted(name for name in names if not re.fullmatch(r"\d{4}_\d{6}", name))
     if foreign:
-        problems.add(f"{path}: images of VOC have names such as 2007_000032, not {some(foreign)}")
+        problems.add(f"{path}: images of VOC have names such as 2007_000032, not {every(foreign)}")
     return set(names) - set(foreign)
 
 
