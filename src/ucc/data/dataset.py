@@ -19,6 +19,7 @@ IGNORE_INDEX = 255
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DESCRIPTION = "dataset.yaml"
+DRAWN = "drawn by ucc.data.sources.streets"  # the source, as provenance has it, of a data set without files of a user
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ucc.config import StreetsParams
-from ucc.data.dataset import SPLITS, DatasetInfo
+from ucc.data.dataset import DRAWN, SPLITS, DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.sources.shrink import shrink
 from ucc.data.sources.streets.labels import CLASSES, COLORS
@@ -37,7 +37,7 @@ def prepare_streets(params: StreetsParams, target: Path, max_side: int | None = 
         name="streets",
         classes=CLASSES,
         colors=COLORS,
-        provenance={"source": "drawn by ucc.data.sources.streets", "version": VERSION, "seed": params.seed},
+        provenance={"source": DRAWN, "version": VERSION, "seed": params.seed},
     )
     counts = {"train": params.train_images, "val": params.val_images}
     total, done = sum(counts.values()), 0
