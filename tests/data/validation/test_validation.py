@@ -1,6 +1,8 @@
 """Validation stops bad data, names the files, and leaves a report behind."""
 
+import errno
 import json
+import logging
 import shutil
 import tempfile
 import zlib
@@ -431,3 +433,37 @@ def test_data_docs_show_the_four_suites_the_same_each_time_and_nothing_else_is_w
     assert [path.name for path in Path.cwd().iterdir()] == ["reports"]
     assert [path.name for path in Path("reports").iterdir()] == ["data_docs"]
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"great_expectations.{method}", fail)
+
+
+WRITE = "data_context.store.TupleFilesystemStoreBackend._set"
+RENDER = "render.renderer.page_renderer.ExpectationSuitePageRenderer.render"
+
+
+@pytest.mark.parametrize("method", [WRITE, RENDER], ids=["every page", "some pages"])
+def test_a_full_disk_under_data_docs_is_one_message_and_keeps_the_earlier_ones(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    docs = tmp_path / "reports/data_docs"
+    docs.mkdir(parents=True)
+    (docs / "index.html").write_text("earlier")
+    _refuse(monkeypatch, method, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(UserError, match=rf"^{docs}: no space left on the disk\. Make room"):
+        validate_dataset(dataset, _manifest(), PARAMS, docs)
+    assert [path.name for path in docs.parent.rglob("*")] == ["data_docs", "index.html"]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_page_that_cannot_be_built_for_another_reason_is_a_fault_of_the_program(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse(monkeypatch, RENDER, KeyError("renderer"))
+    with pytest.raises(RuntimeError, match="Data Docs cannot be built: 'renderer'"):
+        validate_dataset(dataset, _manifest(), PARAMS, tmp_path / "docs")
+    assert not (tmp_path / "docs").exists()
