@@ -55,6 +55,10 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ({"colors": [[0, 0, 0], [0, 0]]}, "triples"),
         ({"colors": [[0, 0, 9], [0, 0, 9]]}, r"colors holds \[0, 0, 9\] twice"),
         ({"provenance": ["mine"]}, "provenance must be a mapping"),
+        ({"classes": [False, True]}, r"classes\[0\] = False: name must be text; quote words that YAML takes"),
+        ({"classes": ["road", None]}, r"classes\[1\] = None: name must be text"),
+        ({"colours": []}, r"unknown key colours; did you mean colors\?"),
+        ({"license": "mine"}, "unknown key license; known keys are name, classes, colors, provenance, ignore_index"),
         ({"ignore_index": 0}, "ignore_index must be 255"),
     ],
 )
