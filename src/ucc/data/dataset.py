@@ -90,8 +90,8 @@ class DatasetInfo:
         for index, name in enumerate(classes):
             if problem := name_problem(name):
                 raise UserError(f"{path}: classes[{index}] = {name!r}: {problem}.")
-        if len(set(map(str, classes))) != len(classes):
-            raise UserError(f"{path}: classes holds a name twice.")
+        if again := sorted({str(name) for name in classes if classes.count(name) > 1}):
+            raise UserError(f"{path}: classes holds a name twice: {', '.join(again)}; name each class once.")
         if not isinstance(colors, list) or len(colors) != len(classes) or not all(map(_is_color, colors)):
             raise UserError(
                 f"{path}: colors must be a list of {len(classes)} triples [red, green, blue] of 0..255, one a class."

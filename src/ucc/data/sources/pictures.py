@@ -167,7 +167,7 @@ def _told(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {what if path.stat().st_size else 'empty file; replace or remove'}") from error
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them stumble over
         if isinstance(error, OSError) and error.errno:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+            raise UserError(f"{path}: cannot be read ({error.strerror}); mend or remove") from error
         raise UserError(f"{path}: damaged or incomplete; replace or remove") from error
 
 
