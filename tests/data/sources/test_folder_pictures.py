@@ -404,7 +404,7 @@ def test_an_unreadable_file_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch
         return open_(path, **options)
 
     monkeypatch.setattr(PIL.Image, "open", denied)
-    assert "cannot be read (Permission denied): images/b.png" in refused(mine)
+    assert "cannot be read (Permission denied); mend or remove: images/b.png" in refused(mine)
 
 
 def test_the_old_data_set_stays_when_a_picture_is_bad(mine: Path) -> None:
