@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ucc.data.images import Image, read_image, write_png
+from ucc.errors import UserError
 
 
 def shrink(pixels: Image, max_side: int | None) -> Image:
@@ -32,9 +33,16 @@ def copy_image(source: Path, place: Path, max_side: int | None) -> None:
     in place would reach the user's own files.
 
     Raises:
-        UserError: naming `source`, if it has to be read and cannot be.
+        UserError: naming `source`, if it cannot be read.
+        OSError: if `place` cannot be written.
     """
-    if max_side is None:
-        shutil.copyfile(source, place)
-    else:
+    if max_side is not None:
         write_png(place.with_suffix(".png"), shrink(read_image(source), max_side))
+        return
+    try:
+        shutil.copyfile(source, place)
+    except OSError as error:
+        # A failed write names both files.
+        if error.filename != str(source) or error.filename2 is not None:
+            raise
+        raise UserError(f"{source}: cannot be read ({error.strerror}).") from error
