@@ -1,8 +1,8 @@
 #!/bin/bash
 # Training on several nodes by SLURM, from the project's root: sbatch docker/slurm.sh
 # Nodes and GPUs below must be train.nodes and train.devices of params.yaml. The project lies on a file system that all
-# nodes see: data/ (as the stages download and partition write it), runs/ (checkpoints; a job that is requeued goes on
-# from them), models/ and metrics/, with .venv from `make setup` and, for model.weights: imagenet, the start weights in
+# nodes see: data/ and reports/validation.json (as download, partition and validate write them: `dvc repro validate`),
+# runs/ (checkpoints; a job that is requeued goes on from them), models/ and metrics/, with .venv from `make setup` and, for model.weights: imagenet, the start weights in
 # ~/.cache/torch. In a container all of these are mounted, read-only but for runs/, models/ and metrics/.
 # Afterwards `dvc commit train` records the outputs.
 #SBATCH --job-name=ucc-train

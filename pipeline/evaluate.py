@@ -5,11 +5,11 @@ from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest
 from ucc.evaluation import check_origin, evaluate, format_table, write_evaluation
-from ucc.files import write_json
+from ucc.files import write_csv, write_json
 from ucc.inference import choose_device
 from ucc.models.store import load_segmenter
 from ucc.panels import write_panels
-from ucc.pseudo_labels import hidden_truth, measure_pseudo_labels
+from ucc.pseudo_labels import CLASS_COLUMNS, hidden_truth, measure_pseudo_labels
 from ucc.stage import run_stage
 
 
@@ -29,7 +29,8 @@ def main(params: Params) -> None:
 
     hidden = hidden_truth(paths.DATASET, manifest, params.evaluate.pseudo_label_images)
     pseudo_labels = measure_pseudo_labels(segmenter, hidden, paths.DATASET, info, params.evaluate, device)
-    write_json(paths.PSEUDO_LABELS, pseudo_labels)
+    write_json(paths.PSEUDO_LABELS, pseudo_labels.summary)
+    write_csv(paths.PSEUDO_LABELS_BY_CLASS, pseudo_labels.by_class, CLASS_COLUMNS)
 
     print(format_table(evaluation, info.classes))
     print(f"partition {manifest.hash}, step {facts.step}, {evaluation.images} images")

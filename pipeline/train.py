@@ -2,6 +2,7 @@
 
 from ucc import paths
 from ucc.config import Params
+from ucc.data.verdict import require_validated
 from ucc.distributed import rank
 from ucc.launch import must_start_processes, start_processes
 from ucc.stage import run_stage
@@ -9,7 +10,8 @@ from ucc.training import TrainingPaths, train
 
 
 def main(params: Params) -> None:
-    """Train, in a process for each device, then say where the checkpoints are."""
+    """Train on data that passed validation, in a process for each device, then say where the checkpoints are."""
+    require_validated(paths.VALIDATION_JSON, paths.MANIFEST)
     if must_start_processes(params.train):
         start_processes(params.train)
         return

@@ -97,16 +97,16 @@ def test_progress_shows_step_losses_rate_speed_and_time_left(
     assert second == "step 40/100  loss 1  20.0 images/s  00:00:12 left"
 
 
-def test_class_confidences_become_a_long_table(tmp_path: Path) -> None:
+def test_figures_of_classes_become_a_long_table(tmp_path: Path) -> None:
     history = History()
     for step in (1, 2):
         history.add(scalars(loss=1.0))
-        history.close_row(step, confidence_sky=0.5, confidence_bike=0.25 * step)
-    history.write_confidence(tmp_path / "confidence.csv")
+        history.close_row(step, confidence_sky=0.5, confidence_bike=0.25 * step, pasted_sky=step, pasted_bike=0)
+    history.write_class_figures(tmp_path / "confidence.csv", ("sky", "bike"))
     assert (tmp_path / "confidence.csv").read_text().splitlines() == [
-        "step,class,confidence",
-        "1,sky,0.5",
-        "1,bike,0.25",
-        "2,sky,0.5",
-        "2,bike,0.5",
+        "step,class,confidence,pasted",
+        "1,sky,0.5,1",
+        "1,bike,0.25,0",
+        "2,sky,0.5,2",
+        "2,bike,0.5,0",
     ]

@@ -147,6 +147,13 @@ def test_a_schedule_that_never_reaches_full_weight_is_refused(params_with: Write
     assert load_params(params_with(baseline)).train.steps == 100
 
 
+def test_a_method_that_learns_from_unlabelled_images_is_refused_a_partition_without_any(params_with: Write) -> None:
+    for ratio in (1.0, "1/1"):
+        message = refusal(params_with({"partition.ratio": ratio}))
+        assert f"partition.ratio = {ratio} leaves no unlabelled image" in message
+    assert load_params(params_with({"partition.ratio": 1.0, "method.name": "supervised"})).partition.ratio == 1.0
+
+
 def test_overrides_work_by_hand(params_with: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     params = load_params(params_with({}), ["train.steps=400", "partition.ratio=1/4", "model.head=dense"])
@@ -224,3 +231,29 @@ def test_ratio_takes_fractions_counts_and_null(value: Any, meaning: Fraction | i
 def test_ratio_refuses_what_is_no_share(value: Any) -> None:
     with pytest.raises(ValueError, match="must be a fraction such as 1/16"):
         ratio_or_count(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("validation.severity", [], "a mapping of names to error or warning"),
+        ("validation.severity", ["drift"], "a mapping of names to error or warning"),
+        ("validation.severity", {1: 2}, "a mapping of names to error or warning"),
+        ("validation.severity", {"drift": None}, "a mapping of names to error or warning"),
+        ("views.strong_operations", {"a": 1}, "a list of whole numbers"),
+    ],
+)
+def test_a_list_for_a_mapping_or_the_reverse_is_refused(
+    params_with: Write, key: str, value: object, expected: str
+) -> None:
+    assert f"{key} = {value!r}: must be {expected}" in refusal(params_with({key: value}))
+
+
+def test_a_key_that_is_no_text_is_refused(params_with: Write) -> None:
+    assert "holds a key that is no text" in refusal(params_with({"validation.severity": {None: "error"}}))
+
+
+def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_bytes(f"# für später\n{text}".encode("latin-1"))
+    assert "params.yaml: not UTF-8 text" in refusal(tmp_path / "params.yaml")

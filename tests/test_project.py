@@ -22,13 +22,13 @@ PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encodin
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 STAGES = tuple(DVC["stages"])
-# What no result depends on: how parameters are read and checked, how errors, progress and files are written, how
-# large an image may be, and how files whose checksum is known are fetched.
+# What no result depends on: how parameters are read and checked, how errors, progress and files are written, how files
+# whose checksum is known are fetched, and what is refused before work begins.
 PLUMBING = {"ucc"} | {
     f"ucc.{name}"
     for name in (
-        *("checkpoints", "config", "data.fetch", "errors", "files", "launch", "memory", "nonfinite", "params", "paths"),
-        *("pixel_limit", "progress", "signals", "stage", "torch_files"),
+        *("checkpoints", "config", "data.fetch", "data.verdict", "errors", "files", "launch", "memory", "nonfinite"),
+        *("params", "paths", "pixel_limit", "progress", "signals", "stage", "torch_files"),
     )
 }
 

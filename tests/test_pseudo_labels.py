@@ -68,20 +68,27 @@ def test_only_unlabeled_images_with_a_mask_are_drawn(dataset: tuple[Path, Manife
 
 def test_figures_say_who_is_right(dataset: tuple[Path, Manifest]) -> None:
     folder, manifest = dataset
-    figures = measure_pseudo_labels(Certain(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    figures, by_class = measure_pseudo_labels(Certain(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
     assert figures["images"] == 2
     assert figures["head_1"]["accuracy"] == pytest.approx(100 * 4 / 12, abs=1e-4)
     assert figures["head_2"]["accuracy"] == pytest.approx(100 * 6 / 12, abs=1e-4)
     assert figures["agreement"] == 0
     assert figures["more_certain"]["accuracy"] == pytest.approx(100 * 10 / 12, abs=1e-4)
     assert figures["disagreeing"] == {"more_certain": pytest.approx(100 * 10 / 12, abs=1e-4), "less_certain": 0}
+    assert [row["class"] for row in by_class] == list(INFO.classes)
+    assert [row["share"] for row in by_class] == pytest.approx([100 / 3, 50, 100 / 6], abs=1e-4)
+    assert [row["iou_head_1"] for row in by_class] == pytest.approx([100 / 3, 0, 0], abs=1e-4)
+    assert [row["accuracy_head_2"] for row in by_class] == pytest.approx([0, 100, 0], abs=1e-4)
 
 
 def test_one_head_has_no_peer(dataset: tuple[Path, Manifest]) -> None:
     folder, manifest = dataset
-    figures = measure_pseudo_labels(Alone(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    figures, by_class = measure_pseudo_labels(Alone(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    assert "iou_head_2" not in by_class[0]
     assert figures.keys() == {"images", "head_1"}
 
 
 def test_without_hidden_masks_there_are_no_figures(dataset: tuple[Path, Manifest]) -> None:
-    assert measure_pseudo_labels(Certain(), [], dataset[0], INFO, PARAMS, CPU) == {"images": 0}
+    figures, by_class = measure_pseudo_labels(Certain(), [], dataset[0], INFO, PARAMS, CPU)
+    assert figures == {"images": 0}
+    assert by_class == [{"class": name} for name in INFO.classes]

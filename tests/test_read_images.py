@@ -101,6 +101,19 @@ def test_a_file_that_is_cut_off_is_refused(kind: str, share: float) -> None:
         decode_image(encoded[: int(len(encoded) * share)])
 
 
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_a_png_with_one_wrong_bit_is_refused_whatever_the_bit(mode: str, tmp_path: Path) -> None:
+    path = tmp_path / "i.png"
+    PillowImage.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8)).convert(mode).save(path)
+    good = path.read_bytes()
+    assert decode_image(good).shape == (6, 8, 3)
+    for bit in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(UserError, match=r"cut off or damaged|not an image|declares"):
+            decode_image(bytes(bad))
+
+
 @pytest.mark.parametrize("content", [b"", b"hello, world\n" * 20, b"\xff\xd8 no more", b"BM", b"II*\0", b"RIFF"])
 def test_what_is_no_image_is_refused_with_the_files_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "photo.jpg"

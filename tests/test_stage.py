@@ -67,6 +67,21 @@ def test_a_full_disk_ends_a_stage_with_the_file_and_what_to_do(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "stage.py"]
 
 
+def test_a_file_in_the_way_of_a_folder_ends_a_stage_and_a_folder_that_is_there_is_a_defect(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("mine")
+    (tmp_path / "there").mkdir()
+    make = "from pathlib import Path; Path({!r}).mkdir(parents=True)"
+    for place, words in (
+        ("reports", "is a file where a folder is needed"),
+        ("reports/x", "a file stands where a folder"),
+    ):
+        done = run_script(tmp_path, make.format(place))
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith(f"error: {place}: ")
+        assert words in done.stderr
+    assert "Traceback" in run_script(tmp_path, make.format("there")).stderr
+
+
 def test_a_stage_waits_for_another_process_that_runs_the_same_script(tmp_path: Path) -> None:
     body = "import time; from pathlib import Path; Path(str(time.time_ns())).touch(); time.sleep({seconds})"
     run_script(tmp_path, "pass")

@@ -1,7 +1,7 @@
 """The course of training as a table, complete after every interruption."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ COLUMNS = (
     "used_by_term_1",
     "used_by_term_2",
 )
-CONFIDENCE = "confidence_"
+# Of each class; columns `<figure>_<class>` here, long in confidence.csv.
+CLASS_FIGURES = ("confidence", "pasted")
 
 
 class History:
@@ -66,15 +67,15 @@ class History:
         rows = [{key: _shorten(row.get(key)) for key in columns} for row in self.rows]
         write_csv(path, rows, columns)
 
-    def write_confidence(self, path: Path) -> None:
-        """Write the columns `confidence_<class>` as rows of step, class, confidence, which a plot by class wants."""
+    def write_class_figures(self, path: Path, classes: Sequence[str]) -> None:
+        """Write the columns `<figure>_<class>` as rows of step, class and `CLASS_FIGURES`, for a plot by class."""
         rows = [
-            {"step": row["step"], "class": name.removeprefix(CONFIDENCE), "confidence": _shorten(value)}
+            {"step": row["step"], "class": name, **{f: _shorten(row.get(f"{f}_{name}")) for f in CLASS_FIGURES}}
             for row in self.rows
-            for name, value in row.items()
-            if name.startswith(CONFIDENCE)
+            for name in classes
+            if any(f"{figure}_{name}" in row for figure in CLASS_FIGURES)
         ]
-        write_csv(path, rows, ("step", "class", "confidence"))
+        write_csv(path, rows, ("step", "class", *CLASS_FIGURES))
 
     def state_dict(self) -> dict[str, Any]:
         """Rows and the row in the making."""

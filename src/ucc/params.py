@@ -10,12 +10,13 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ucc.config import PERTURBATIONS, PUBLISHED_RATIOS, SEVERITIES, Params, ratio_or_count
@@ -53,7 +54,11 @@ def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ())
 def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
     if not path.is_file():
         raise UserError(f"{path}: no such file. Run from the project's root, or copy one of presets/*.yaml to it.")
-    if "${" in path.read_text(encoding="utf-8"):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it in that encoding.") from error
+    if "${" in text:
         raise UserError(f"{path}: '${{...}}' is not allowed; write the value itself, so that DVC sees it.")
     # Hydra's own complaint about an unknown key does not say where it is; added by force, `_check_keys` does.
     forced = [o if o.startswith(("+", "~")) else f"++{o}" for o in overrides]
@@ -65,7 +70,9 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
             f"{error.override.removeprefix('++')}: cannot be read; write overrides as key=value."
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+        # A key that is no text, such as null, has OmegaConf say nothing.
+        reason = next(iter(str(error).splitlines()), "holds a key that is no text")
+        raise UserError(f"{path}: {reason}") from error
     except Exception as error:  # PyYAML raises a family of its own, of which Hydra wraps only part
         if type(error).__module__.startswith("yaml"):
             raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
@@ -88,6 +95,19 @@ def _check_keys(config: Any, schema: type, prefix: str, where: str) -> None:
             )
         if dataclasses.is_dataclass(spec.type):
             _check_keys(config[name], cast(type, spec.type), f"{prefix}{name}.", where)
+        elif get_origin(spec.type) in (list, dict):
+            _check_container(config[name], get_origin(spec.type), f"{prefix}{name}", where)
+
+
+def _check_container(config: Any, kind: Any, key: str, where: str) -> None:
+    """Lists and mappings where they are meant, whose mixture OmegaConf does not tell well."""
+    if kind is list:
+        fits = isinstance(config, ListConfig)
+    else:
+        fits = isinstance(config, DictConfig) and all(isinstance(text, str) for item in config.items() for text in item)
+    if not fits:
+        value = OmegaConf.to_container(config) if OmegaConf.is_config(config) else config
+        raise UserError(f"{where}: {key} = {value!r}: must be {_expected(key)}.")
 
 
 def _expected(key: str) -> str:
@@ -231,12 +251,12 @@ def _check_severity(severity: Mapping[str, str], require: Callable[[bool, str], 
 
 def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:
     """Switches of the method that exclude each other."""
-    method = params.method
-    if method.name == "ucc" and method.copy_paste.mode != "none":
+    method, partition = params.method, params.partition
+    if method.name != "supervised" and partition.labeled_ids is None:
         require(
-            params.train.batch_labeled > 1,
-            f"method.copy_paste.mode = {method.copy_paste.mode} pastes from one labelled image into another: "
-            "train.batch_labeled must be at least 2.",
+            ratio_or_count(partition.ratio) != Fraction(1),
+            f"partition.ratio = {partition.ratio} leaves no unlabelled image, and method.name = {method.name} learns "
+            "from them: lower it, or set method.name: supervised.",
         )
     if method.sharing == "cross_model":
         require(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -23,6 +23,23 @@ from ucc.metrics import ConfusionMatrix
 from ucc.models.modes import evaluation_mode
 from ucc.progress import Progress
 from ucc.seeding import generator
+
+# Present whatever the method, since DVC drops a plot of which a column is missing.
+CLASS_COLUMNS = ("class", "share", "iou_head_1", "iou_head_2", "accuracy_head_1", "accuracy_head_2")
+
+
+class PseudoLabelFigures(NamedTuple):
+    """What is measured, in percent.
+
+    Attributes:
+        summary: over all classes, for pseudo_labels.json.
+        by_class: a row of `CLASS_COLUMNS` for each class: share of the labelled pixels, IoU and accuracy of each head's
+            labels, None or absent where there is no figure. Beside the class confidences it says whether DCSCP pastes
+            what the pseudo labels lack.
+    """
+
+    summary: dict[str, Any]
+    by_class: list[dict[str, Any]]
 
 
 def hidden_truth(dataset: Path, manifest: Manifest, count: int) -> list[Sample]:
@@ -43,14 +60,13 @@ def measure_pseudo_labels(
     info: DatasetInfo,
     params: EvaluateParams,
     device: torch.device,
-) -> dict[str, Any]:
+) -> PseudoLabelFigures:
     """What the heads of a trained segmenter would teach on whole `samples`, in percent of the labelled pixels.
 
-    Returns:
-        `images` that were measured on (one whose mask cannot be read is left out); `accuracy` and `miou` of each
-        head's labels; of two heads also their `agreement`, the accuracy of the `more_certain` head of each pixel,
-        and, where they disagree, how often the more and the less certain one is right (`disagreeing`). None for a
-        figure without any pixel.
+    The summary holds `images` that were measured on (one whose mask cannot be read is left out); `accuracy` and `miou`
+    of each head's labels; of two heads also their `agreement`, the accuracy of the `more_certain` head of each pixel,
+    and, where they disagree, how often the more and the less certain one is right (`disagreeing`). None for a figure
+    without any pixel.
     """
     heads: list[ConfusionMatrix] = []
     tally, images = _Tally(), 0
@@ -75,11 +91,23 @@ def measure_pseudo_labels(
                 more = torch.where(first >= second, labels_1, labels_2)[known]
                 less = torch.where(first >= second, labels_2, labels_1)[known]
                 tally.add(more == truth[known], less == truth[known], more == less)
+    rows = [_class_row(name, index, heads) for index, name in enumerate(info.classes)]
     figures: dict[str, Any] = {"images": images}
     for number, matrix in enumerate(heads, start=1):
         scores = {"accuracy": 100 * matrix.pixel_accuracy(), "miou": 100 * matrix.mean_iou()}
         figures[f"head_{number}"] = {name: None if math.isnan(v) else round(v, 4) for name, v in scores.items()}
-    return figures | (tally.figures() if len(heads) == 2 else {})
+    return PseudoLabelFigures(figures | (tally.figures() if len(heads) == 2 else {}), rows)
+
+
+def _class_row(name: str, index: int, heads: Sequence[ConfusionMatrix]) -> dict[str, Any]:
+    figures: dict[str, float] = {}
+    if heads:
+        truth = heads[0].matrix.sum(dim=1).double()
+        figures["share"] = float(truth[index] / truth.sum())
+    for number, matrix in enumerate(heads, start=1):
+        figures[f"iou_head_{number}"] = float(matrix.per_class_iou()[index])
+        figures[f"accuracy_head_{number}"] = float(matrix.per_class_accuracy()[index])
+    return {"class": name, **{key: None if math.isnan(v) else round(100 * v, 4) for key, v in figures.items()}}
 
 
 class _Tally:

@@ -16,7 +16,7 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 from ucc import paths
 from ucc.config import Params
 from ucc.errors import UserError
-from ucc.files import sweep
+from ucc.files import in_the_way, sweep
 from ucc.params import load_params
 from ucc.signals import StoppedError
 
@@ -52,6 +52,8 @@ def run_stage(main: Callable[[Params], None], wait: bool = True) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
+        if words := in_the_way(error):
+            sys.exit(f"error: {words}")
         if error.errno not in REMEDIES:
             raise
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}. {REMEDIES[error.errno]}")

@@ -22,7 +22,7 @@ from ucc.distributed import gather, mean_record, on_first, one_voice, rank, sync
 from ucc.errors import UserError
 from ucc.evaluation import validate_miou
 from ucc.files import atomic_path, write_json
-from ucc.history import CONFIDENCE, History, TrainingProgress
+from ucc.history import History, TrainingProgress
 from ucc.memory import explained_out_of_memory
 from ucc.methods import Method, StepLosses, build_method, method_class
 from ucc.models.store import SegmenterFacts, save_segmenter
@@ -168,11 +168,8 @@ class Trainer:
         row = self.history.close_row(step, lr=rates["encoder"], **validated)
         if rank() == 0:
             progress.show(row)
-        confidence = self.method.class_confidence()
-        if confidence is not None:
-            row |= {
-                f"{CONFIDENCE}{name}": value for name, value in zip(self.info.classes, confidence.tolist(), strict=True)
-            }
+        for figure, values in self.method.class_figures().items():
+            row |= {f"{figure}_{name}": v for name, v in zip(self.info.classes, values.tolist(), strict=True)}
         self._require_finite()
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
@@ -200,7 +197,7 @@ class Trainer:
         if rank() > 0:
             return
         self.history.write(self.paths.history)
-        self.history.write_confidence(self.paths.confidence)
+        self.history.write_class_figures(self.paths.confidence, self.info.classes)
         values: dict[str, float | int | str] = {"step": self.history.rows[-1]["step"]}
         values |= self.history.latest("loss") | self.history.latest("val_")
         if self.best["step"]:

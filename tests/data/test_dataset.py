@@ -53,6 +53,12 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ({"colors": [[0, 0, 0]]}, "list of 2 triples"),
         ({"colors": [[0, 0, 0], [0, 0, 256]]}, "0..255"),
         ({"colors": [[0, 0, 0], [0, 0]]}, "triples"),
+        ({"colors": [[0, 0, 9], [0, 0, 9]]}, r"colors holds \[0, 0, 9\] twice"),
+        ({"provenance": ["mine"]}, "provenance must be a mapping"),
+        ({"classes": [False, True]}, r"classes\[0\] = False: name must be text; quote words that YAML takes"),
+        ({"classes": ["road", None]}, r"classes\[1\] = None: name must be text"),
+        ({"colours": []}, r"unknown key colours; did you mean colors\?"),
+        ({"license": "mine"}, "unknown key license; known keys are name, classes, colors, provenance, ignore_index"),
         ({"ignore_index": 0}, "ignore_index must be 255"),
     ],
 )
@@ -67,4 +73,10 @@ def test_an_impossible_value_is_refused_by_name(tmp_path: Path, changes: dict[st
 def test_what_is_not_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "dataset.yaml").write_text(text)
     with pytest.raises(UserError, match=r"dataset\.yaml: (not valid YAML|must hold the keys)"):
+        DatasetInfo.read(tmp_path)
+
+
+def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_bytes("name: Häuser".encode("latin-1"))
+    with pytest.raises(UserError, match=r"dataset\.yaml: not UTF-8 text .*save it in that encoding"):
         DatasetInfo.read(tmp_path)

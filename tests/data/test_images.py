@@ -111,7 +111,9 @@ def _with_preview(jpeg: bytes) -> bytes:
 def test_a_jpeg_that_was_cut_off_is_refused(tmp_path: Path, missing: int, wrap: object) -> None:
     assert callable(wrap)
     (tmp_path / "cut.jpg").write_bytes(wrap(_jpeg())[:-missing])
-    with pytest.raises(UserError, match=r"cut\.jpg: not an image that can be decoded, because its end is missing"):
+    with pytest.raises(
+        UserError, match=r"cut\.jpg: not an image that can be decoded, because it is cut off or damaged"
+    ):
         read_image(tmp_path / "cut.jpg")
 
 
@@ -161,3 +163,14 @@ def test_pixels_are_counted_by_value() -> None:
     counts = count_pixels(np.array([[0, 2], [2, 255]], np.uint8))
     assert counts.shape == (256,)
     assert {value: int(counts[value]) for value in np.flatnonzero(counts)} == {0: 1, 2: 2, 255: 1}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path, channels: int) -> None:
+    pixels = np.zeros((8, 8) if channels == 1 else (8, 8, 3), np.uint8)
+    write_png(tmp_path / "bad.png", pixels)
+    damaged = bytearray((tmp_path / "bad.png").read_bytes())
+    damaged[damaged.index(b"IEND") - 5] ^= 1  # before IEND's length
+    (tmp_path / "bad.png").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"bad\.png: not an image .* damaged"):
+        (read_mask if channels == 1 else read_image)(tmp_path / "bad.png")

@@ -29,9 +29,9 @@ INDICES[:, 4] = 2
 COLORS = np.array([[0, 0, 0], [220, 20, 60], [30, 144, 255]], np.uint8)
 
 
-def palette_mask(path: Path) -> None:
+def palette_mask(path: Path, colors: NDArray[np.uint8] = COLORS) -> None:
     picture = PIL.Image.fromarray(INDICES)
-    picture.putpalette(COLORS.ravel().tolist())
+    picture.putpalette(colors.ravel().tolist())
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
 
@@ -203,3 +203,36 @@ def test_the_command_refuses_in_one_message(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith("error: ")
         assert message in done.stderr
+
+
+def test_palettes_that_differ_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder(tmp_path / "f", palette_mask, "images", "masks", "")
+    inspect(root)
+    assert "palettes differ" not in capsys.readouterr().err
+    palette_mask(root / "masks/x2.png", COLORS[[0, 2, 1]])
+    inspect(root)
+    said = capsys.readouterr().err
+    assert "warning: the palettes differ: 1 is [220, 20, 60] in masks/x0.png and [30, 144, 255] in masks/x2.png" in said
+    assert "dataset.folder.mask_format to color" in said
+
+
+@pytest.mark.parametrize("option", ["images", "masks"])
+@pytest.mark.parametrize("place", ["{}/images", "../elsewhere", "images/../../elsewhere"])
+def test_a_folder_that_does_not_lie_below_is_refused(tmp_path: Path, option: str, place: str) -> None:
+    root = folder(tmp_path / "f", INDICES, "images", "masks", "")
+    folder(tmp_path / "elsewhere", INDICES, "images", "masks", "")
+    with pytest.raises(UserError, match=rf"--{option} .*: must be a folder below {root}"):
+        inspect(root, **{option: place.format(root)})
+
+
+@pytest.mark.parametrize(
+    ("out", "words"), [("f", "f: is a folder where a file"), ("file/section.yaml", "file: is a file where a folder")]
+)
+def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path, out: str, words: str) -> None:
+    folder(tmp_path / "f", INDICES, "images", "masks", "")
+    (tmp_path / "file").write_text("something")
+    done = run(str(tmp_path / "f"), "--out", str(tmp_path / out))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "file"]

@@ -265,6 +265,15 @@ def test_all_faults_of_the_lists_are_named_at_once(copy: Path, tmp_path: Path) -
     assert "in both lists: train/05" in message
 
 
+def test_an_image_of_a_nested_folder_that_is_listed_by_its_path_gets_a_hint(copy: Path, tmp_path: Path) -> None:
+    _add(copy, "train", "x__b", value=9, shown=(0,))
+    (tmp_path / "ids.txt").write_text("x/b\ntrain/x/b.png\nx/y\n/\n")
+    with pytest.raises(UserError) as caught:
+        make_partition(copy, _params("1/2", labeled_ids=tmp_path / "ids.txt"), NO_DOWNLOADS)
+    expected = "no such training image: x/b (did you mean x__b?), train/x/b.png (did you mean x__b?), x/y, /"
+    assert expected in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [None, "# nothing\n"])
 def test_a_missing_or_empty_list_names_its_key(dataset: Path, tmp_path: Path, content: str | None) -> None:
     if content is not None:

@@ -138,6 +138,18 @@ def test_lists_are_downloaded_once_and_again_if_they_changed(
     assert len(web.ranges) == 9
 
 
+@pytest.mark.usefixtures("lists")
+def test_without_a_network_the_folder_that_may_hold_the_lists_is_named_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ucc.data.fetch.PAUSE", 0.0)
+    with pytest.raises(
+        UserError, match=r"127\.0\.0\.1:1/lists(?s:.)*set partition\.lists to the folder that holds labeled_1-16"
+    ):
+        published_ids("voc2012", Fraction(1, 8), None, tmp_path / "kept", TRAIN)
+    assert not list((tmp_path / "kept").rglob("*.txt"))
+
+
 def test_a_list_that_is_no_longer_the_published_one_is_not_used(
     lists: Path, tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,14 @@ def test_differences_turn_one_params_file_into_another(tmp_path: Path) -> None:
     assert differences(wanted, wanted) == []
 
 
+def test_an_entry_of_a_mapping_that_is_empty_is_added(tmp_path: Path) -> None:
+    wanted = plan_of(tmp_path, set={"validation.severity.near_duplicates": "error"}).runs[0].params
+    present = load_params(ROOT / "presets/streets.yaml")
+    changes = differences(wanted, present)
+    assert "+validation.severity.near_duplicates=error" in changes
+    assert load_params(ROOT / "presets/streets.yaml", changes).validation.severity == {"near_duplicates": "error"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -79,6 +87,7 @@ def test_differences_turn_one_params_file_into_another(tmp_path: Path) -> None:
         ({"seeds": [1, 1]}, "must be a list of different numbers"),
         ({"params": "absent.yaml"}, "params = absent.yaml: no such file"),
         ({"arms": {"a": "ucc"}}, "arms.a must map keys"),
+        ({"arms": ["ucc", "cps"]}, "arms must map names to settings"),
         ({"arms": {"a": {"method.nam": "ucc"}}}, "unknown key method.nam"),
         ({"arms": {"a": {"method.name": "uc"}}}, "must be one of supervised"),
         ({"paper": {"figures": {}}}, "paper must be a mapping with the keys protocol and figures"),

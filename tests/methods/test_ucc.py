@@ -320,3 +320,15 @@ def test_class_confidences_follow_the_labeled_pixels(tiny_params: LoadParams) ->
         ]
         expected = 0.9 / CLASSES + 0.1 * np.mean(seen)
         assert float(ucc.confidence.value[category]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_pastes_are_counted_by_class(tiny_params: LoadParams) -> None:
+    batch = random_batch(2)
+    always = ("method.copy_paste.mode=dcscp", "method.copy_paste.probability=1")
+    ucc, _ = stubbed(tiny_params(*always))
+    ucc(batch, 0)
+    assert batch.unlabeled is not None
+    assert int(ucc.class_figures()["pasted"].sum()) == len(batch.labeled.images) + len(batch.unlabeled.weak)
+    never, _ = stubbed(tiny_params("method.copy_paste.mode=dcscp", "method.copy_paste.probability=0"))
+    never(batch, 0)
+    assert int(never.class_figures()["pasted"].sum()) == 0

@@ -41,7 +41,7 @@ def png_that_declares(width: int, height: int) -> bytes:
         (b"\xff\xd8\xff\xe0\x00\x00", 400, "no JPEG, PNG"),
         (png_that_declares(0, 7), 400, "no JPEG, PNG"),
         (png_that_declares(90, 90), 400, "not an image"),
-        (PICTURE[: len(PICTURE) // 2], 400, "end is missing"),
+        (PICTURE[: len(PICTURE) // 2], 400, "cut off"),
         (bytes(50_001), 413, "larger than 50000 bytes"),
     ],
 )

@@ -5,8 +5,9 @@ masks/<split>/*.png               uint8 class indices, same stem as the image; o
 dataset.yaml                      name, classes, colours, ignore index, provenance
 """
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ IGNORE_INDEX = 255
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DESCRIPTION = "dataset.yaml"
+NEST = "__"  # stands for the slash in the flat names of files in nested folders
+DRAWN = "drawn by ucc.data.sources.streets"  # the source, as provenance has it, of a data set without files of a user
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class DatasetInfo:
                 f"{path}: cannot be read ({error.strerror}). It lists the classes, for example:\n"
                 "name: mine\nclasses: [background, cat]\ncolors: [[0, 0, 0], [220, 20, 60]]"
             ) from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it in that encoding.") from error
         except yaml.YAMLError as error:
             raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
         return cls._from_values(values, path)
@@ -71,27 +76,49 @@ class DatasetInfo:
         missing = [key for key in ("name", "classes", "colors") if key not in values]
         if missing:
             raise UserError(f"{path}: missing key(s) {', '.join(missing)}.")
+        known = [key.name for key in fields(cls)]
+        for key in map(str, values):
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(known)}."
+                raise UserError(f"{path}: unknown key {key}; {hint}")
         classes, colors = values["classes"], values["colors"]
         if not isinstance(classes, list) or not 2 <= len(classes) <= IGNORE_INDEX:
             raise UserError(
                 f"{path}: classes must be a list of 2 to {IGNORE_INDEX} names, in the order of the mask values."
             )
-        if len(set(map(str, classes))) != len(classes):
-            raise UserError(f"{path}: classes holds a name twice.")
+        for index, name in enumerate(classes):
+            if problem := name_problem(name):
+                raise UserError(f"{path}: classes[{index}] = {name!r}: {problem}.")
+        if again := sorted({str(name) for name in classes if classes.count(name) > 1}):
+            raise UserError(f"{path}: classes holds a name twice: {', '.join(again)}; name each class once.")
         if not isinstance(colors, list) or len(colors) != len(classes) or not all(map(_is_color, colors)):
             raise UserError(
                 f"{path}: colors must be a list of {len(classes)} triples [red, green, blue] of 0..255, one a class."
             )
+        twice = [color for index, color in enumerate(colors) if color in colors[:index]]
+        if twice:
+            raise UserError(f"{path}: colors holds {twice[0]} twice; give each class a colour of its own.")
         if values.get("ignore_index", IGNORE_INDEX) != IGNORE_INDEX:
             raise UserError(
                 f"{path}: ignore_index must be {IGNORE_INDEX}; write unlabelled pixels of the masks as {IGNORE_INDEX}."
             )
+        provenance = values.get("provenance") or {}
+        if not isinstance(provenance, dict):
+            raise UserError(f"{path}: provenance must be a mapping, such as {{source: where the images came from}}.")
         return cls(
             name=str(values["name"]),
             classes=tuple(map(str, classes)),
             colors=tuple((r, g, b) for r, g, b in colors),
-            provenance=values.get("provenance") or {},
+            provenance=provenance,
         )
+
+
+def name_problem(name: Any) -> str | None:
+    """What keeps a value of a YAML file from being the name of a class, None if nothing does."""
+    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
+        return "name must be text; quote words that YAML takes for true or false, such as no and on"
+    return None
 
 
 def _is_color(value: Any) -> bool:

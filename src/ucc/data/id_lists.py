@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ucc.config import PartitionParams
+from ucc.data.dataset import NEST
 from ucc.data.manifest import Sample
 from ucc.errors import UserError
 
@@ -21,7 +22,9 @@ def given_ids(train: Mapping[str, Sample], params: PartitionParams) -> tuple[lis
     unlabeled = _read_ids(params.unlabeled_ids, "partition.unlabeled_ids")
     offenders: dict[str, list[str]] = {}
     for source, ids in ((params.labeled_ids, labeled), (params.unlabeled_ids, unlabeled)):
-        offenders[f"{source}: no such training image"] = [id_ for id_ in dict.fromkeys(ids or ()) if id_ not in train]
+        offenders[f"{source}: no such training image"] = [
+            f"{id_}{_hint(id_, train)}" for id_ in dict.fromkeys(ids or ()) if id_ not in train
+        ]
         offenders[f"{source}: listed more than once"] = [id_ for id_, times in Counter(ids).items() if times > 1]
     offenders[f"{params.labeled_ids}: without a mask in masks/train"] = [
         id_ for id_ in dict.fromkeys(labeled or ()) if id_ in train and not train[id_].mask
@@ -31,6 +34,14 @@ def given_ids(train: Mapping[str, Sample], params: PartitionParams) -> tuple[lis
     if problems:
         raise UserError("\n".join(["the lists of ids do not fit the data set; correct these lines:", *problems]))
     return labeled, unlabeled
+
+
+def _hint(id_: str, train: Mapping[str, Sample]) -> str:
+    """What an id may mean that is a path: images of nested folders have flat names, without suffix."""
+    path = PurePosixPath(id_.removeprefix("train/"))
+    flat = [f"train/{text.replace('/', NEST)}" for text in (str(path), str(path.parent / path.stem))]
+    near = next((text for text in flat if text in train), None)
+    return f" (did you mean {near.removeprefix('train/')}?)" if near else ""
 
 
 def _read_ids(path: str | None, key: str) -> list[str] | None:

@@ -20,7 +20,7 @@ def read_image(path: Path) -> Image:
     """Read a photograph as RGB uint8 of shape (H, W, 3), turned as its EXIF orientation says.
 
     Raises:
-        UserError: if the file is missing, no image, cut off or larger than `MAX_PIXELS`.
+        UserError: if the file is missing, no image, cut off, damaged or larger than `MAX_PIXELS`.
     """
     return np.ascontiguousarray(_decode(path, cv2.IMREAD_COLOR)[..., ::-1])
 
@@ -68,6 +68,17 @@ def png_bit_depth(path: Path) -> int:
     return header[24] if header[:8] == PNG_SIGNATURE and len(header) == 25 else 8
 
 
+def refuse_damaged_png(path: Path) -> None:
+    """Check the checksums of a PNG that Pillow is to read, since it does not where they belong to pixels.
+
+    Raises:
+        OSError: without a number, as Pillow raises it for damage that it sees.
+    """
+    header = read_header(path.read_bytes())
+    if header is None or not header.whole:
+        raise OSError("cut off, or a checksum that does not fit")
+
+
 def _decode(path: Path, flags: int) -> Image:
     try:
         encoded = path.read_bytes()
@@ -90,9 +101,9 @@ def _is_dangling(path: Path) -> bool:
 
 
 def _check_extent(path: Path, encoded: bytes) -> None:
-    """Refuse, before decoding, a picture that declares too many pixels or whose end is missing.
+    """Refuse, before decoding, a picture that declares too many pixels or is not whole.
 
-    Decoders fill what a JPEG lacks with grey, and not all of them say so.
+    Decoders fill what a JPEG lacks with grey and make something of a PNG's damaged pixels; not all of them say so.
 
     Raises:
         UserError: naming the fault.
@@ -109,4 +120,6 @@ def _check_extent(path: Path, encoded: bytes) -> None:
             "shrink, replace or remove it."
         )
     if not header.whole:
-        raise UserError(f"{path}: not an image that can be decoded, because its end is missing; replace or remove it.")
+        raise UserError(
+            f"{path}: not an image that can be decoded, because it is cut off or damaged; replace or remove it."
+        )

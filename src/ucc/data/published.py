@@ -131,9 +131,20 @@ def _downloaded(publication: Publication, downloads: Path) -> Files:
         for kind, path, sha256 in zip(KINDS, pair, hashes, strict=True):
             if not path.is_file() or _hash(path) != sha256:
                 path.unlink(missing_ok=True)
-                fetch(f"{publication.address}/train_aug_{kind}_{_slug(ratio)}.txt", path, f"sha256:{sha256}")
+                _fetch_list(f"{publication.address}/train_aug_{kind}_{_slug(ratio)}.txt", path, f"sha256:{sha256}")
         files[ratio] = pair[0], pair[1]
     return files
+
+
+def _fetch_list(url: str, path: Path, checksum: str) -> None:
+    try:
+        fetch(url, path, checksum)
+    except UserError as error:
+        names = ", ".join(f"{kind}_{_slug(ratio)}.txt" for ratio in PUBLISHED_RATIOS for kind in KINDS)
+        raise UserError(
+            f"partition.protocol = cps: the download of its lists failed: {error}\nIf it cannot be mended, get them "
+            f"elsewhere and set partition.lists to the folder that holds {names}."
+        ) from error
 
 
 def _given(publication: Publication, folder: Path) -> Files:

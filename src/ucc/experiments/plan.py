@@ -138,7 +138,9 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Setting:
 def differences(wanted: Params, present: Params) -> list[str]:
     """The `key=value` that turn `present` into `wanted`, in the order of params.yaml."""
     there = flatten(asdict(present))
-    return [f"{key}={_literal(value)}" for key, value in flatten(asdict(wanted)).items() if there[key] != value]
+    changed = {key: value for key, value in flatten(asdict(wanted)).items() if key not in there or there[key] != value}
+    # An entry of a mapping that params.yaml leaves empty has to be added.
+    return [f"{'' if key in there else '+'}{key}={_literal(value)}" for key, value in changed.items()]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -160,6 +162,8 @@ def _read(path: Path) -> dict[str, Any]:
         if not content.get(key):
             raise UserError(f"{path}: missing key {key}.")
     for section in ("arms", "columns"):
+        if not isinstance(content.get(section) or {}, dict):
+            raise UserError(f"{path}: {section} must map names to settings, such as {{ucc: {{method.name: ucc}}}}.")
         for name, setting in (content.get(section) or {}).items():
             if not isinstance(setting, dict):
                 raise UserError(f"{path}: {section}.{name} must map keys of params.yaml to values.")

@@ -48,9 +48,9 @@ class Method(nn.Module, ABC):
     def build(cls, params: Params, num_classes: int) -> Self:
         """The method with a freshly initialised segmenter, as params.yaml describes it."""
 
-    def class_confidence(self) -> Tensor | None:
-        """How sure the method is of each class, (C,), if it keeps track of that."""
-        return None
+    def class_figures(self) -> dict[str, Tensor]:
+        """What the method keeps track of for each class, under the names of `ucc.history.CLASS_FIGURES`: (C,) each."""
+        return {}
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> StepLosses:

@@ -40,10 +40,12 @@ class UCC(SemiSupervised):
     """Eqs. 1-12."""
 
     strong_views: ClassVar[int] = 2
+    pasted: Tensor
 
     def __init__(self, segmenter: Segmenter, params: Params) -> None:
         super().__init__(segmenter, params)
         self.confidence = ClassConfidence(segmenter.num_classes, self.params.copy_paste.ema_decay)
+        self.register_buffer("pasted", torch.zeros(segmenter.num_classes, dtype=torch.int64))
 
     @classmethod
     def build(cls, params: Params, num_classes: int) -> Self:
@@ -52,9 +54,9 @@ class UCC(SemiSupervised):
         segmenter = build_segmenter(params.model, num_classes, heads=2, seed=params.train.seed, shared_encoder=shared)
         return cls(segmenter, params)
 
-    def class_confidence(self) -> Tensor:
-        """sigma of Eq. 6, from which DCSCP draws."""
-        return self.confidence.value
+    def class_figures(self) -> dict[str, Tensor]:
+        """sigma of Eq. 6, from which DCSCP draws, and into how many images each class has been pasted so far."""
+        return {"confidence": self.confidence.value, "pasted": self.pasted}
 
     def labeled_step(self, labeled: LabeledBatch, step: int) -> Tensor:
         """Eq. 1 on labelled images, some of them pasted into."""
@@ -111,7 +113,7 @@ class UCC(SemiSupervised):
         return class_presence(masks, self.segmenter.num_classes).float()
 
     def _paste_labeled(self, labeled: LabeledBatch, donors: Donors, categories: Tensor, step: int) -> LabeledBatch:
-        if self.params.copy_paste.mode == "none" or len(donors.images) < 2:
+        if self.params.copy_paste.mode == "none":
             return labeled
         draws = PasteDraws.of((self.schedule.seed, "paste labeled", step), labeled.slots.tolist())
         paste = draw_paste(
@@ -123,6 +125,7 @@ class UCC(SemiSupervised):
             within=True,
             first=rank() * len(labeled.images),
         )
+        self._count(paste)
         return replace(labeled, images=paste.into_images(labeled.images), masks=paste.into_labels(labeled.masks))
 
     def _paste_unlabeled(
@@ -138,9 +141,14 @@ class UCC(SemiSupervised):
         paste: Paste = draw_paste(
             donors.images, donors.masks, categories, draws, self.params.copy_paste.probability, within=False
         )
+        self._count(paste)
         strong = torch.stack([paste.into_images(view) for view in unlabeled.strong])
         pasted = [Teaching(paste.into_labels(t.labels), torch.where(paste.mask, 1.0, t.weights)) for t in taught]
         return replace(unlabeled, strong=strong, strong_valid=unlabeled.strong_valid | paste.mask), pasted
+
+    def _count(self, paste: Paste) -> None:
+        happened = paste.mask.any(dim=(1, 2)).long()
+        self.pasted.index_add_(0, gather(paste.category), gather(happened))
 
 
 def _all_donors(labeled: LabeledBatch) -> Donors:

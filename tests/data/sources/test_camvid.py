@@ -69,11 +69,21 @@ def test_a_missing_split_and_a_missing_mask_are_named_together(tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mask_with_an_impossible_value_is_named(tmp_path: Path) -> None:
+def test_all_masks_with_impossible_values_and_all_unreadable_ones_are_named_at_once(tmp_path: Path) -> None:
     root = write_camvid(tmp_path / "c")
-    write_png(root / "valannot/0001TP_006690.png", np.full((2, 3), 12, np.uint8))
-    with pytest.raises(UserError, match=r"valannot/0001TP_006690\.png: holds the value 12"):
+    for file in ("valannot/0001TP_006690.png", "trainannot/0001TP_006720.png"):
+        write_png(root / file, np.full((2, 3), 12, np.uint8))
+    (root / "testannot/0001TP_006690.png").write_bytes(b"no picture")
+    with pytest.raises(UserError) as caught:
         prepare_camvid(root, tmp_path / "out", tmp_path / "raw")
+    for words in (
+        "3 of 6 masks",
+        f"{root}/valannot/0001TP_006690.png: holds the value 12; masks of CamVid hold 0 to 11",
+        f"{root}/trainannot/0001TP_006720.png: holds the value 12",
+        f"{root}/testannot/0001TP_006690.png: not an image",
+        "Replace these files by those of the published data set.",
+    ):
+        assert words in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

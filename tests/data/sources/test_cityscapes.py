@@ -118,6 +118,24 @@ def test_all_missing_files_are_named_together(tmp_path: Path) -> None:
     )
 
 
+def test_missing_files_are_all_named_however_many(tmp_path: Path) -> None:
+    root = write_cityscapes(tmp_path / "my")
+    names = [f"aachen_{index:06d}_000099" for index in range(12)]
+    for name in names:
+        write_png(root / f"leftImg8bit/train/aachen/{name}_leftImg8bit.png", LABEL_IDS)
+    assert_refused(root, tmp_path, "gtFine/train: 12 missing _gtFine_labelIds.png file(s)", *names)
+
+
+def test_images_that_cannot_be_read_are_named_together(tmp_path: Path) -> None:
+    root = write_cityscapes(tmp_path / "my")
+    places = [root / f"leftImg8bit/train/aachen/aachen_00000{i}_000019_leftImg8bit.png" for i in range(2)]
+    for place in places:
+        place.unlink()
+        place.symlink_to("nowhere.png")
+    named = [f"{place}: cannot be read (No such file or directory)" for place in places]
+    assert_refused(root, tmp_path, "2 of 5 images", *named, "Replace these files")
+
+
 def test_masks_without_label_ids_are_told(tmp_path: Path) -> None:
     root = write_cityscapes(tmp_path / "my")
     for path in root.glob("gtFine/train/*/*.png"):

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ucc.data.sources.class_list import UNKNOWN, pack, read_classes, standard_color, unpack
+from ucc.data.dataset import DatasetInfo
+from ucc.data.sources.class_list import UNKNOWN, classes_of, pack, read_classes, standard_color, unpack
 from ucc.errors import UserError
 
 TWO: list[Any] = [{"name": "ground", "color": [1, 2, 3]}, {"name": "cat"}]
@@ -33,7 +34,7 @@ def test_colours_pack_and_unpack() -> None:
 
 
 def test_values_and_colours_are_classes_ignored_or_unknown() -> None:
-    classes = read_classes([*TWO, {"name": "dog", "value": 255, "color": [7, 7, 7]}], [9, 255, [5, 5, 5], [7, 7, 7]])
+    classes = read_classes([*TWO, {"name": "dog", "value": 255, "color": [7, 7, 7]}], [9, 255, [5, 5, 5]])
     np.testing.assert_array_equal(
         classes.of_values(np.array([[0, 1, 255, 9, 2, 65535]], np.uint16)), [[0, 1, 2, 255, UNKNOWN, UNKNOWN]]
     )
@@ -78,3 +79,12 @@ def test_an_impossible_ignore_is_refused(ignore: Any) -> None:
 @pytest.mark.parametrize(("ignore", "expected"), [(None, ()), ([], ()), (7, (7,))])
 def test_ignore_may_be_empty_or_one_value(ignore: Any, expected: tuple[int, ...]) -> None:
     assert read_classes(TWO, ignore).ignored_values == expected
+
+
+def test_what_is_a_class_cannot_be_ignored_as_well() -> None:
+    with pytest.raises(UserError, match=r"ignore: 1 is class cat, \[1, 2, 3\] is class ground; take it out"):
+        read_classes(TWO, [1, 9, [1, 2, 3], [4, 4, 4]])
+    with pytest.raises(UserError, match=r"ignore: 1 is class b, \[9, 9, 9\] is class b"):
+        classes_of(DatasetInfo("mine", ("a", "b"), ((0, 0, 0), (9, 9, 9))), [1, [9, 9, 9]])
+    # The colour of a class without a given one is nobody's choice.
+    assert read_classes(TWO, [[0, 0, 0]]).ignored_colors == ((0, 0, 0),)

@@ -222,7 +222,7 @@ def test_an_unreadable_folder_is_named(mine: Path, monkeypatch: pytest.MonkeyPat
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    assert "folder that cannot be read (Permission denied): images/one" in refused(mine)
+    assert "folder that cannot be read (Permission denied), mend or remove: images/one" in refused(mine)
 
 
 def test_links_are_followed(mine: Path, tmp_path: Path) -> None:

@@ -45,8 +45,12 @@ def turned(orientation: int) -> PIL.Image.Exif:
 
 
 def palette_mask(indices: NDArray[np.uint8] = INDICES) -> PIL.Image.Image:
+    return with_palette(indices, COLORS.tolist())
+
+
+def with_palette(indices: NDArray[np.uint8], colors: list[list[int]]) -> PIL.Image.Image:
     picture = PIL.Image.fromarray(indices)
-    picture.putpalette(COLORS.ravel().tolist())
+    picture.putpalette([value for color in colors for value in color])
     return picture
 
 
@@ -305,9 +309,17 @@ def test_unknown_values_and_colours_are_all_named_with_counts(mine: Path) -> Non
     colors[0, :2] = 220, 20, 61
     save(mine / "masks/c.png", colors)
     message = refused(mine)
-    assert "7 (6 pixels in 2 masks, such as masks/a.png)" in message
-    assert "8 (2 pixels in 2 masks, such as masks/a.png)" in message
-    assert "[220, 20, 61] (2 pixels in 1 masks, such as masks/c.png)" in message
+    assert "7 (6 pixels in 2 masks), 8 (2 pixels in 2 masks), [220, 20, 61] (2 pixels in 1 masks)" in message
+    assert "in masks/a.png (7, 8), masks/b.png (7, 8), masks/c.png ([220, 20, 61])" in message
+
+
+def test_all_masks_with_unknown_values_are_named_however_many(mine: Path) -> None:
+    names = [f"masks/m{index}.png" for index in range(12)]
+    for index, name in enumerate(names):
+        save(mine / name, np.full_like(INDICES, 7))
+        save(mine / f"images/m{index}.png", PHOTO)
+    message = refused(mine)
+    assert all(f"\n    {name} (7)" in message for name in names)
 
 
 def test_a_photograph_in_place_of_a_mask_does_not_fill_the_screen(mine: Path) -> None:
@@ -392,7 +404,7 @@ def test_an_unreadable_file_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch
         return open_(path, **options)
 
     monkeypatch.setattr(PIL.Image, "open", denied)
-    assert "cannot be read (Permission denied): images/b.png" in refused(mine)
+    assert "cannot be read (Permission denied); mend or remove: images/b.png" in refused(mine)
 
 
 def test_the_old_data_set_stays_when_a_picture_is_bad(mine: Path) -> None:
@@ -403,3 +415,58 @@ def test_the_old_data_set_stays_when_a_picture_is_bad(mine: Path) -> None:
         prepared(mine)
     assert {p: p.read_bytes() for p in out.rglob("*.*")} == before
     assert sorted(p.name for p in mine.parent.iterdir()) == ["mine", "out"]
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_masks_with_a_wrong_bit_among_their_pixels_are_all_refused(mine: Path, mode: str) -> None:
+    for name in "ab":
+        # Uncompressed, so that the bit is one of a pixel: before it is IEND's length, a checksum, and deflate's own.
+        path = save(mine / f"masks/{name}.png", palette_mask().convert(mode), compress_level=0)
+        damaged = bytearray(path.read_bytes())
+        damaged[damaged.index(b"IEND") - 13] ^= 1
+        path.write_bytes(damaged)
+    assert "damaged or incomplete; replace or remove: masks/a.png, masks/b.png" in refused(mine)
+
+
+def test_a_palette_that_shows_other_classes_than_the_indices_mean_is_refused(mine: Path) -> None:
+    ground, cat, dog = COLORS.tolist()
+    for name, colors in (("a", [ground, dog, cat]), ("b", [cat, ground, dog]), ("c", [ground, cat, dog])):
+        save(mine / f"masks/{name}.png", with_palette(INDICES, colors))
+    message = refused(mine)
+    assert "masks/a.png (1 is cat, its colour dog's; 2 is dog, its colour cat's)" in message
+    assert "masks/b.png (0 is ground, its colour cat's; 1 is cat, its colour ground's)" in message
+    assert "masks/c.png" not in message
+    assert "set dataset.folder.mask_format to color" in message
+    assert "give each its value" in message
+
+
+def test_a_palette_is_believed_where_the_values_of_the_classes_or_the_format_follow_it(mine: Path) -> None:
+    ground, cat, dog = COLORS.tolist()
+    for name in "abcd":
+        save(mine / f"masks/{name}.png", with_palette(INDICES, [ground, dog, cat]))
+    valued = [entry | {"value": value} for entry, value in zip(CLASSES, (0, 2, 1), strict=True)]
+    expected = np.array([0, 2, 1], np.uint8)[INDICES]
+    for changes in ({"classes": valued}, {"mask_format": "color"}):
+        np.testing.assert_array_equal(read_mask(found(prepared(mine, **changes), "masks", "a")), expected)
+
+
+@pytest.mark.parametrize(
+    "colors",
+    [
+        [[i, i, i] for i in range(256)],
+        [[0, 0, 0], [1, 2, 3], [0, 0, 0]],
+        [[9, 9, 9], [200, 0, 0], [0, 200, 0]],
+    ],
+    ids=["grey ramp", "filled up with black", "colours of no class"],
+)
+def test_a_palette_that_means_nothing_does_not_matter(mine: Path, colors: list[list[int]]) -> None:
+    classes = [CLASSES[1], CLASSES[0], CLASSES[2]] if len(colors) == 256 else CLASSES
+    save(mine / "masks/a.png", with_palette(INDICES, colors))
+    np.testing.assert_array_equal(read_mask(found(prepared(mine, classes=classes), "masks", "a")), INDICES)
+
+
+def test_the_colours_of_a_class_without_a_given_one_contradict_nothing(mine: Path) -> None:
+    ground, cat, _ = COLORS.tolist()
+    classes = [{"name": "a"}, {"name": "b"}, {"name": "c", "color": [0, 0, 255]}]
+    save(mine / "masks/a.png", with_palette(INDICES, [ground, [0, 0, 0], cat]))
+    np.testing.assert_array_equal(read_mask(found(prepared(mine, classes=classes), "masks", "a")), INDICES)

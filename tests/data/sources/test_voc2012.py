@@ -208,6 +208,15 @@ def test_all_missing_files_are_named_together(tmp_path: Path) -> None:
     )
 
 
+def test_missing_files_are_all_named_however_many(tmp_path: Path) -> None:
+    write_voc(tmp_path / "my")
+    sbd = write_sbd(tmp_path / "my")
+    names = [f"2011_{index:06d}" for index in range(12)]
+    write_list(sbd / "val.txt", (*SBD_VAL, *names))
+    files = [f"JPEGImages/{name}.jpg" for name in names] + [f"cls/{name}.mat" for name in names]
+    assert_refused(tmp_path / "my", tmp_path, "12 missing image(s)", "12 missing mask(s)", *files)
+
+
 def test_all_masks_that_are_not_usable_are_named_together(tmp_path: Path) -> None:
     voc, sbd = write_voc(tmp_path / "my"), write_sbd(tmp_path / "my")
     write_palette_png(voc / "SegmentationClass/2007_000032.png", voc_mask(21))
@@ -226,6 +235,16 @@ def test_all_masks_that_are_not_usable_are_named_together(tmp_path: Path) -> Non
         "2008_000002.mat: no GTcls.Segmentation",
         "2008_000008.mat: no GTcls.Segmentation",
     )
+
+
+def test_a_palette_mask_whose_checksum_does_not_fit_is_refused(tmp_path: Path) -> None:
+    voc = write_voc(tmp_path / "my")
+    write_sbd(tmp_path / "my")
+    path = voc / "SegmentationClass/2007_000032.png"
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"IEND") - 5] ^= 1  # of the pixels' checksum
+    path.write_bytes(damaged)
+    assert_refused(tmp_path / "my", tmp_path, "1 of 7 masks", "2007_000032.png: not a PNG that can be decoded")
 
 
 def test_a_mat_file_without_a_picture_is_named(tmp_path: Path) -> None:

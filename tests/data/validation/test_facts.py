@@ -1,17 +1,17 @@
 """The table of facts tells what is in the files, whatever state they are in."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ucc.data.images import write_png
+from ucc.data.images import read_image, write_png
 from ucc.data.manifest import Manifest, Sample
 from ucc.data.validation import facts as facts_module
 from ucc.data.validation.facts import image_facts, pixel_columns
 from ucc.data.validation.picture import STATISTICS, perceptual_hash, picture_statistics
-from ucc.files import sha256
 from ucc.progress import read_parallel
 
 
@@ -42,7 +42,8 @@ def test_pixels_sizes_and_hash_are_those_of_the_files(tmp_path: Path) -> None:
     assert row[pixel_columns(3)].tolist() == [9, 0, 6]
     assert row["ignore_share"] == pytest.approx(9 / 24)
     assert (row["image_size"], row["mask_size"]) == ("4x6", "4x6")
-    assert row["image_sha256"] == sha256(tmp_path / sample.image)
+    pixels = read_image(tmp_path / sample.image)
+    assert row["image_sha256"] == hashlib.sha256(b"4x6" + pixels.tobytes()).hexdigest()
     assert row[["image_error", "mask_error", "foreign_values", "twins_elsewhere"]].isna().all()
 
 
@@ -112,21 +113,22 @@ def test_a_validation_image_without_mask_is_an_error(tmp_path: Path) -> None:
     assert _facts(tmp_path, sample).loc["val/a", "mask_error"] == "has no mask"
 
 
-def test_copies_are_found_by_content_in_other_subsets_and_in_their_own(tmp_path: Path) -> None:
+def test_copies_are_found_by_content_across_training_and_val_and_within_either(tmp_path: Path) -> None:
     samples = [
         _sample("a", "labeled"),
         _sample("b", "unlabeled"),
         _sample("c", "unlabeled"),
         _sample("d", "unlabeled"),
+        _sample("e", "val"),
     ]
-    for sample, value in zip(samples, (1, 1, 1, 2), strict=True):
+    for sample, value in zip(samples, (1, 1, 2, 3, 2), strict=True):
         _write(tmp_path, sample, np.zeros((4, 6), np.uint8), value)
     table = _facts(tmp_path, *samples)
-    assert table.loc["train/a", "twins_elsewhere"] == "images/train/b.png, images/train/c.png"
-    assert table.loc["train/b", "twins_elsewhere"] == "images/train/a.png"
-    assert table.loc["train/b", "twins_within"] == "images/train/c.png"
-    assert table["twins_within"].notna().tolist() == [False, True, True, False]
-    assert table["twins_elsewhere"].notna().tolist() == [True, True, True, False]
+    assert table.loc["train/a", "twins_within"] == "images/train/b.png"
+    assert table.loc["train/c", "twins_elsewhere"] == "images/val/e.png"
+    assert table.loc["val/e", "twins_elsewhere"] == "images/train/c.png"
+    assert table["twins_within"].notna().tolist() == [True, True, False, False, False]
+    assert table["twins_elsewhere"].notna().tolist() == [False, False, True, False, True]
 
 
 def test_long_lists_of_copies_are_cut(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Validation stops bad data, names the files, and leaves a report behind."""
 
+import errno
 import json
+import logging
 import shutil
 import tempfile
 import zlib
@@ -15,7 +17,7 @@ import pytest
 from great_expectations.expectations import ExpectColumnValuesToBeNull
 
 from ucc.config import ValidationParams
-from ucc.data.dataset import DatasetInfo
+from ucc.data.dataset import DRAWN, DatasetInfo
 from ucc.data.images import Image, write_png
 from ucc.data.manifest import Manifest, Sample
 from ucc.data.validation.checks import ASPECTS, Check, dataset_checks
@@ -135,7 +137,7 @@ FAILURES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a JPEG without its end": (
         lambda folder: (folder / "images/train/c.png").write_bytes(_jpeg()[:-100]),
         "images_readable",
-        "images/train/c.png: not an image that can be decoded, because its end is missing",
+        "images/train/c.png: not an image that can be decoded, because it is cut off or damaged",
     ),
     "a picture of a size that no memory holds": (
         lambda folder: (folder / "images/train/c.png").write_bytes(_bomb(20_000, 10_000)),
@@ -167,10 +169,15 @@ FAILURES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "ignore_share",
         "masks/train/b.png: 83.3% ignored",
     ),
+    "an image in train and val in two encodings": (
+        lambda folder: cv2.imwrite(str(folder / "images/val/e.png"), np.full((4, 6), 20, np.uint8)),  # grey
+        "subsets_disjoint",
+        "images/train/c.png (unlabeled): same picture as images/val/e.png",
+    ),
     "an image in two subsets under two names": (
         lambda folder: shutil.copy(folder / "images/train/c.png", folder / "images/val/e.png"),
         "subsets_disjoint",
-        "images/val/e.png (val): same bytes as images/train/c.png",
+        "images/val/e.png (val): same picture as images/train/c.png",
     ),
 }
 
@@ -222,6 +229,32 @@ def test_a_copy_within_a_subset_is_a_warning(dataset: Path) -> None:
     result.raise_if_failed(dataset)
 
 
+def test_a_picture_both_labelled_and_unlabelled_is_a_warning_since_it_flatters_no_score(dataset: Path) -> None:
+    shutil.copy(dataset / "images/train/a.png", dataset / "images/train/c.png")
+    result = _validate(dataset)
+    assert [check.name for check in result.checks if not check.success] == ["no_duplicates"]
+    assert "images/train/c.png (unlabeled): same picture as images/train/a.png" in describe_failure(result.warnings[0])
+    result.raise_if_failed(dataset)
+
+
+def test_a_picture_both_in_val_and_test_stops_the_pipeline(dataset: Path) -> None:
+    twin = Sample("test/f", "images/val/d.png", "masks/val/d.png", "test")
+    result = validate_dataset(dataset, Manifest([*_manifest().samples, twin]), PARAMS)
+    assert [check.name for check in result.failures] == ["subsets_disjoint"]
+
+
+def test_a_failure_tells_where_to_mend_and_what_to_run(dataset: Path) -> None:
+    (dataset / "images/train/c.png").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        _validate(dataset).raise_if_failed(dataset)
+    last = str(caught.value).splitlines()[-1]
+    assert f"Mend files in dataset.root (without one, in data/raw), not in {dataset}" in last
+    assert "run `dvc repro -f download`, then `dvc repro`" in last
+    DatasetInfo("streets", CLASSES, COLORS, {"source": DRAWN}).write(dataset)
+    with pytest.raises(UserError, match=r"are drawn, so none has to be mended: .* `dvc repro -f download`"):
+        _validate(dataset).raise_if_failed(dataset)
+
+
 def test_a_misspelt_column_is_a_fault_of_the_program_not_of_the_data() -> None:
     table = pd.DataFrame({"id": ["a"], "image_error": [None]})
     check = Check("typo", "files", "", "error", ExpectColumnValuesToBeNull, {"column": "image_eror"}, "", "")
@@ -257,13 +290,16 @@ def test_a_class_in_no_validation_mask_is_a_warning(dataset: Path) -> None:
     assert result.class_images["val"] == {"sky": 2, "road": 2, "car & <van>": 0}
 
 
-def test_a_class_in_no_mask_at_all_is_said_once(dataset: Path) -> None:
+def test_a_class_in_no_mask_at_all_is_an_error_and_said_once(dataset: Path) -> None:
     for id_, subset in SUBSETS.items():
         if subset != "unlabeled":
             _mask(dataset, id_, 0, 0, 0, 1, 1, 1)
     result = _validate(dataset)
-    assert [check.name for check in result.warnings] == ["classes_in_masks"]
-    assert list(result.warnings[0].offenders) == ["car & <van>"]
+    assert [check.name for check in result.checks if not check.success] == ["classes_in_masks"]
+    with pytest.raises(UserError, match=r"car & <van>: in no mask .*(?s:.)*severity: \{classes_in_masks: warning\}"):
+        result.raise_if_failed(dataset)
+    lowered = replace(PARAMS, severity={"classes_in_masks": "warning"})
+    validate_dataset(dataset, _manifest(), lowered).raise_if_failed(dataset)
 
 
 def test_how_many_images_must_show_a_class_is_a_threshold(dataset: Path) -> None:
@@ -293,7 +329,7 @@ def test_a_training_picture_again_in_val_is_a_warning_that_lists_the_pair(datase
     assert (result.near_duplicates, result.warnings) == (None, [])
 
 
-def test_the_same_bytes_are_an_error_and_not_near_duplicates_as_well(dataset: Path) -> None:
+def test_the_same_pixels_are_an_error_and_not_near_duplicates_as_well(dataset: Path) -> None:
     for id_ in ("train/c", "val/e"):
         write_png(dataset / f"images/{id_}.png", _scene(1))
     _mask(dataset, "val/e", *[0, 1, 2, 255] * 20, height=60)
@@ -397,3 +433,37 @@ def test_data_docs_show_the_four_suites_the_same_each_time_and_nothing_else_is_w
     assert [path.name for path in Path.cwd().iterdir()] == ["reports"]
     assert [path.name for path in Path("reports").iterdir()] == ["data_docs"]
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, method: str, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"great_expectations.{method}", fail)
+
+
+WRITE = "data_context.store.TupleFilesystemStoreBackend._set"
+RENDER = "render.renderer.page_renderer.ExpectationSuitePageRenderer.render"
+
+
+@pytest.mark.parametrize("method", [WRITE, RENDER], ids=["every page", "some pages"])
+def test_a_full_disk_under_data_docs_is_one_message_and_keeps_the_earlier_ones(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    docs = tmp_path / "reports/data_docs"
+    docs.mkdir(parents=True)
+    (docs / "index.html").write_text("earlier")
+    _refuse(monkeypatch, method, OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(UserError, match=rf"^{docs}: no space left on the disk\. Make room"):
+        validate_dataset(dataset, _manifest(), PARAMS, docs)
+    assert [path.name for path in docs.parent.rglob("*")] == ["data_docs", "index.html"]
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def test_a_page_that_cannot_be_built_for_another_reason_is_a_fault_of_the_program(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _refuse(monkeypatch, RENDER, KeyError("renderer"))
+    with pytest.raises(RuntimeError, match="Data Docs cannot be built: 'renderer'"):
+        validate_dataset(dataset, _manifest(), PARAMS, tmp_path / "docs")
+    assert not (tmp_path / "docs").exists()

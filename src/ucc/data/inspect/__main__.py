@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ucc.data.inspect.layout import guess_layout
 from ucc.data.inspect.proposal import propose, section
-from ucc.data.inspect.survey import describe, describe_masks, image_headers, mask_facts
+from ucc.data.inspect.survey import describe, describe_masks, image_headers, mask_facts, palette_warning
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import MIN_MASKED, match
 from ucc.errors import UserError, some
-from ucc.files import write_text
+from ucc.files import explained, write_text
 
 
 def inspect(root: Path, images: str | None = None, masks: str | None = None, mask_suffix: str | None = None) -> str:
@@ -43,6 +43,8 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
     ]
     if unlike:
         problems.add(f"mask of another size than its image: {some(unlike)}")
+    if differ := palette_warning(facts, root):
+        problems.add(differ)
     lines = [
         f"{len(named_images)} images in {layout.images}/, {len(masked)} with a mask in {layout.masks}/, "
         f"{len(named_images) - len(masked)} without: the unlabelled set",
@@ -69,7 +71,8 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     text = inspect(options.folder.expanduser(), options.images, options.masks, options.mask_suffix)
     if options.out:
-        write_text(options.out, text)
+        with explained(options.out.parent):
+            write_text(options.out, text)
         print(f"wrote {options.out}", file=sys.stderr)
     else:
         print(text, end="")

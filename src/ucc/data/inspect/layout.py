@@ -34,7 +34,7 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
     """Complete what is given by what the folder `root` looks like.
 
     Raises:
-        UserError: if the folder cannot be read, or no masks are to be seen.
+        UserError: if the folder cannot be read, no masks are to be seen, or a folder that is given lies elsewhere.
     """
     try:
         folders = {entry.name.lower(): entry.name for entry in sorted(root.iterdir()) if entry.is_dir()}
@@ -44,7 +44,9 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
     if masks is None:
         images = masks = images or "."
     images = images or next((folders[name] for name in IMAGE_FOLDERS if name in folders), _only_other(root, masks))
-    for folder in (images, masks):
+    for option, folder in (("--images", images), ("--masks", masks)):
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise UserError(f"{option} {folder}: must be a folder below {root}, or '.' for itself.")
         if not (root / folder).is_dir():
             raise UserError(f"{root / folder}: no such folder.")
     if mask_suffix is None:

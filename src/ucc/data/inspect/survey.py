@@ -10,6 +10,7 @@ import numpy as np
 
 from ucc.data.sources.class_list import Color, pack, unpack
 from ucc.data.sources.listing import Problems
+from ucc.data.sources.palettes import differing
 from ucc.data.sources.pictures import (
     COLOR_MODES,
     Header,
@@ -74,6 +75,18 @@ def describe(headers: dict[Path, Header], root: Path) -> list[str]:
 def describe_masks(facts: Sequence[MaskFacts]) -> str:
     """Kinds of masks in one line."""
     return f"{len(facts)} masks: {_listed(Counter(mask.kind for mask in facts))}"
+
+
+def palette_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
+    """What to look at if an index has other colours in some masks than in others; None if it has not."""
+    used = [
+        (mask.path.relative_to(root).as_posix(), {i: color for i, color in mask.colors.items() if i in mask.pixels})
+        for mask in facts
+    ]
+    found = differing(used)
+    return found and (
+        f"the palettes differ: {found}. If the colours tell the classes, set dataset.folder.mask_format to color"
+    )
 
 
 def _listed(counts: Counter[str]) -> str:

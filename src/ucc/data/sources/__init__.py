@@ -7,7 +7,6 @@ from ucc.data.dataset import SPLITS, DatasetInfo
 from ucc.data.sources.camvid import prepare_camvid
 from ucc.data.sources.cityscapes import prepare_cityscapes
 from ucc.data.sources.folder import prepare_folder
-from ucc.data.sources.shrink import shrink_dataset
 from ucc.data.sources.streets import prepare_streets
 from ucc.data.sources.voc2012 import prepare_voc2012
 from ucc.errors import UserError
@@ -24,27 +23,21 @@ def prepare_dataset(params: DatasetParams, target: Path, raw: Path) -> DatasetIn
     Raises:
         UserError: saying what is missing and where to put it.
     """
-    info = _prepare(params, target, raw)
-    if params.max_side is not None:
-        shrink_dataset(target, params.max_side)
-    return info
-
-
-def _prepare(params: DatasetParams, target: Path, raw: Path) -> DatasetInfo:
+    max_side = params.max_side
     if params.name == "streets":
-        return prepare_streets(params.streets, target)
+        return prepare_streets(params.streets, target, max_side)
     root = _root(params.root)
     if params.name == "camvid":
-        return prepare_camvid(root, target, raw)
+        return prepare_camvid(root, target, raw, max_side=max_side)
     if params.name == "voc2012":
-        return prepare_voc2012(root, target, raw)
+        return prepare_voc2012(root, target, raw, max_side=max_side)
     if params.name == "cityscapes":
-        return prepare_cityscapes(root, target, raw)
+        return prepare_cityscapes(root, target, raw, max_side)
     if params.name != "folder":
         raise UserError(f"dataset.name = {params.name!r}: must be one of streets, camvid, voc2012, cityscapes, folder.")
     if root is None:
         raise UserError("dataset.root must name your folder of images and masks when dataset.name is folder.")
-    return prepare_folder(root, target, params.folder)
+    return prepare_folder(root, target, params.folder, max_side)
 
 
 def summarize(info: DatasetInfo, folder: Path) -> str:

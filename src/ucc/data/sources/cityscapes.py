@@ -18,7 +18,7 @@ from ucc.data.images import Image, read_mask
 from ucc.data.sources.canonical import Pair, warn_of_counts, write_canonical
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 from ucc.files import explained
 
 # Label id and colour of each class, in the order of the train ids (cityscapesScripts, helpers/labels.py). The other
@@ -56,7 +56,7 @@ LAYOUT = (
 )
 
 
-def prepare_cityscapes(root: Path | None, target: Path, raw: Path) -> DatasetInfo:
+def prepare_cityscapes(root: Path | None, target: Path, raw: Path, max_side: int | None = None) -> DatasetInfo:
     """Convert Cityscapes from `root`, else from `raw`/cityscapes, into which csDownload brings what is not there.
 
     Raises:
@@ -73,7 +73,7 @@ def prepare_cityscapes(root: Path | None, target: Path, raw: Path) -> DatasetInf
         colors=tuple(color for _, color in CLASSES.values()),
         provenance={"source": "Cityscapes, fine annotations, the 19 classes of its benchmark", "url": URL},
     )
-    write_canonical(pairs, read_train_ids, info, target, root)
+    write_canonical(pairs, read_train_ids, info, target, root, max_side)
     return info
 
 
@@ -97,7 +97,7 @@ def _pairs(root: Path, split: str, problems: Problems) -> list[Pair]:
     for have, lack, part in ((images, masks, MASKS), (masks, images, IMAGES)):
         missing = sorted(have.keys() - lack.keys())
         if lack and missing:
-            problems.add(f"{part}/{split}: {len(missing)} missing {ENDINGS[part]} file(s), for {some(missing)}")
+            problems.add(f"{part}/{split}: {len(missing)} missing {ENDINGS[part]} file(s), for {every(missing)}")
     return [Pair(split, stem, images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
 
 
@@ -111,7 +111,7 @@ def _files(root: Path, part: str, split: str, problems: Problems) -> dict[str, P
     named = {file.name.removesuffix(ENDINGS[part]): file for file in files}
     foreign = [name for name in named if not re.fullmatch(r"[a-z-]+_\d{6}_\d{6}", name)]
     if foreign:
-        problems.add(f"{part}/{split}: names are as aachen_000000_000019{ENDINGS[part]}, not {some(foreign)}")
+        problems.add(f"{part}/{split}: names are as aachen_000000_000019{ENDINGS[part]}, not {every(foreign)}")
     if not files:
         problems.add(f"{part}/{split}: holds no <city>/*{ENDINGS[part]}")
     return named

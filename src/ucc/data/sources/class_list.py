@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ucc.data.dataset import IGNORE_INDEX, DatasetInfo
+from ucc.data.dataset import IGNORE_INDEX, DatasetInfo, name_problem
 from ucc.data.images import Image
 from ucc.errors import UserError
 
@@ -44,6 +44,15 @@ class ClassList:
         """Class index, ignore index or `UNKNOWN` of each RGB pixel of (H, W, 3), shape (H, W)."""
         return self._by_color[pack(colors)]
 
+    def class_of_value(self, value: int) -> int | None:
+        """The class index that a mask value means, if any."""
+        return self.values.index(value) if value in self.values else None
+
+    def class_of_color(self, color: Color) -> int | None:
+        """The class index whose given colour this is, if any."""
+        named = zip(self.names, self.colors, strict=True)
+        return next((i for i, (name, own) in enumerate(named) if own == color and name not in self.colorless), None)
+
     @cached_property
     def _by_value(self) -> NDArray[np.uint16]:
         table = np.full(2**16, UNKNOWN, np.uint16)
@@ -74,15 +83,21 @@ def unpack(number: int) -> Color:
 
 
 def classes_of(info: DatasetInfo, ignore: Any) -> ClassList:
-    """The classes of a dataset.yaml: mask values are class indices, 255 belongs to none."""
+    """The classes of a dataset.yaml: mask values are class indices, 255 belongs to none.
+
+    Raises:
+        UserError: if `ignore` is no list of values and colours, or holds one of a class.
+    """
     values, colors = _ignored(ignore)
-    return ClassList(
+    classes = ClassList(
         names=info.classes,
         colors=info.colors,
         values=tuple(range(info.num_classes)),
         ignored_values=(*values, IGNORE_INDEX),
         ignored_colors=colors,
     )
+    _refuse_ignored(classes)
+    return classes
 
 
 def read_classes(entries: Any, ignore: Any) -> ClassList:
@@ -106,7 +121,7 @@ def read_classes(entries: Any, ignore: Any) -> ClassList:
     for what, items in (("name", names), ("value", values), ("color", [color for color in given if color])):
         _refuse_twice(what, items)
     ignored_values, ignored_colors = _ignored(ignore)
-    return ClassList(
+    classes = ClassList(
         names=names,
         colors=_completed(given),
         values=values,
@@ -114,6 +129,8 @@ def read_classes(entries: Any, ignore: Any) -> ClassList:
         ignored_values=ignored_values,
         ignored_colors=ignored_colors,
     )
+    _refuse_ignored(classes)
+    return classes
 
 
 def standard_color(index: int) -> Color:
@@ -138,8 +155,8 @@ def _problem(entry: Any) -> str | None:
     if unknown:
         return f"unknown key {', '.join(unknown)}; known keys are {', '.join(KEYS)}"
     name, color, value = (entry.get(key) for key in KEYS)
-    if isinstance(name, bool) or not isinstance(name, str | int) or not str(name).strip():
-        return "name must be text; quote words that YAML takes for true or false, such as no and on"
+    if problem := name_problem(name):
+        return problem
     if color is not None and not _is_color(color):
         return "color must be [red, green, blue] of 0 to 255"
     if value is not None and not _is_value(value):
@@ -152,6 +169,17 @@ def _refuse_twice(what: str, items: Sequence[Any]) -> None:
     if twice:
         hint = "; a class without value has its position in the list, from 0" if what == "value" else ""
         raise UserError(f"{KEY}: two classes have the {what} {', '.join(twice)}{hint}.")
+
+
+def _refuse_ignored(classes: ClassList) -> None:
+    """Refuse what is both a class and ignored, but 255: it stands in `ignore` unless somebody took it out."""
+    both: list[tuple[int | list[int], int | None]] = [
+        *((value, classes.class_of_value(value)) for value in classes.ignored_values if value != IGNORE_INDEX),
+        *((list(color), classes.class_of_color(color)) for color in classes.ignored_colors),
+    ]
+    found = [f"{what} is class {classes.names[index]}" for what, index in both if index is not None]
+    if found:
+        raise UserError(f"dataset.folder.ignore: {', '.join(found)}; take it out of the classes or out of ignore.")
 
 
 def _ignored(ignore: Any) -> tuple[tuple[int, ...], tuple[Color, ...]]:

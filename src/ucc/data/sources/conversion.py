@@ -14,6 +14,7 @@ from ucc.data.images import write_png
 from ucc.data.sources.class_list import KEY, UNKNOWN, ClassList, pack, unpack
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import Pair
+from ucc.data.sources.palettes import CONTRADICTION, contradictions
 from ucc.data.sources.pictures import (
     COLOR_MODES,
     Header,
@@ -21,10 +22,12 @@ from ucc.data.sources.pictures import (
     load,
     mask_colors,
     mask_values,
+    palette,
     photograph,
     reason,
 )
-from ucc.errors import UserError, every
+from ucc.data.sources.shrink import copy_image, shrink
+from ucc.errors import UserError, every, some
 from ucc.progress import read_parallel
 
 SHOWN_UNKNOWN = 20  # values or colours without a class that a message names
@@ -54,13 +57,20 @@ class Outcome:
     unknown: Counter[str] = field(default_factory=Counter)
 
 
-def convert(pairs: Sequence[Pair], classes: ClassList, mask_format: str, folder: Path, problems: Problems) -> None:
+def convert(
+    pairs: Sequence[Pair],
+    classes: ClassList,
+    mask_format: str,
+    folder: Path,
+    problems: Problems,
+    max_side: int | None = None,
+) -> None:
     """Write images/<split>/ and masks/<split>/ of the canonical data set into `folder`.
 
-    An upright 8-bit RGB JPEG or PNG is copied as it is, and so is a mask that holds class indices already. Every
-    file is read to its end; what is wrong with any is added to `problems`, what was changed to its notes.
+    An upright 8-bit RGB JPEG or PNG is copied as it is, unless it shrinks to `max_side`. Every file is read to its
+    end; what is wrong with any is added to `problems`, what was changed to its notes.
     """
-    conversion = _Conversion(classes, mask_format, problems.root, folder)
+    conversion = _Conversion(classes, mask_format, problems.root, folder, max_side)
     outcomes = read_parallel(conversion.convert, pairs, "converting")
     faults: defaultdict[str, list[str]] = defaultdict(list)
     notes: defaultdict[str, list[str]] = defaultdict(list)
@@ -83,6 +93,7 @@ class _Conversion:
     mask_format: str
     root: Path
     folder: Path
+    max_side: int | None
 
     def named(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -106,11 +117,12 @@ class _Conversion:
         picture, header = load(path)
         outcome.notes = conversions(header)
         if outcome.notes:
-            write_png(folder / f"{name}.png", photograph(path, picture, header))
+            write_png(folder / f"{name}.png", shrink(photograph(path, picture, header), self.max_side))
             return header
         # A name that lies about the format must not hide the file from the next stages.
         suffix = path.suffix if path.suffix.lower() in IMAGE_SUFFIXES else f".{header.format.lower()}"
-        _copy(path, folder / f"{name}{suffix}")
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_image(path, folder / f"{name}{suffix}", self.max_side)
         return header
 
     def mask(self, outcome: Outcome, path: Path, image: Header | None) -> None:
@@ -135,21 +147,20 @@ class _Conversion:
             indices, stored = self.classes.of_colors(colors), pack(colors)
         else:
             stored = mask_values(path, picture, header)
+            if wrong := contradictions(np.unique(stored).tolist(), palette(picture), self.classes):
+                outcome.faults.append((CONTRADICTION, f"{self.named(path)} ({'; '.join(wrong)})"))
+                return
             indices = self.classes.of_values(stored)
             plain = (header.format, header.mode, header.bits, header.orientation) == ("PNG", "L", 8, 1)
-            if plain and np.array_equal(stored, indices):
-                _copy(path, place)
+            if plain and self.max_side is None and np.array_equal(stored, indices):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
                 return
         unknown = stored[indices == UNKNOWN]
         if unknown.size:
             outcome.unknown = _counted(unknown, as_colors=is_color or self.mask_format == "color")
             return
-        write_png(place, indices.astype(np.uint8))
-
-
-def _copy(source: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, place)
+        write_png(place, shrink(indices.astype(np.uint8), self.max_side))
 
 
 def _counted(stored: Mask, as_colors: bool) -> Counter[str]:
@@ -160,19 +171,18 @@ def _counted(stored: Mask, as_colors: bool) -> Counter[str]:
 
 def _tell_unknown(outcomes: Sequence[Outcome], problems: Problems) -> None:
     pixels: Counter[str] = Counter()
-    masks: defaultdict[str, list[str]] = defaultdict(list)
+    masks: Counter[str] = Counter()
+    names = []
     for outcome in outcomes:
-        pixels.update(outcome.unknown)
-        for what in outcome.unknown:
+        if outcome.unknown:
             assert outcome.pair.mask is not None
-            masks[what].append(outcome.pair.mask.relative_to(problems.root).as_posix())
+            pixels.update(outcome.unknown)
+            masks.update(outcome.unknown.keys())
+            names.append(f"{outcome.pair.mask.relative_to(problems.root).as_posix()} ({some(outcome.unknown)})")
     if pixels:
-        lines = [
-            f"{what} ({count} pixels in {len(masks[what])} masks, such as {masks[what][0]})"
-            for what, count in pixels.most_common(SHOWN_UNKNOWN)
-        ]
+        lines = [f"{what} ({n} pixels in {masks[what]} masks)" for what, n in pixels.most_common(SHOWN_UNKNOWN)]
         more = f", and {len(pixels) - SHOWN_UNKNOWN} more" if len(pixels) > SHOWN_UNKNOWN else ""
         problems.add(
             "mask values or colours that are no class, to be added to dataset.folder.classes or dataset.folder.ignore "
-            f"or mended in the masks: {', '.join(lines)}{more}"
+            f"or mended in the masks: {', '.join(lines)}{more}; they are in {every(names)}"
         )

@@ -11,7 +11,7 @@ from ucc.data.sources.conversion import convert
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_SUFFIXES, find_pairs
 from ucc.errors import UserError
-from ucc.files import atomic_folder
+from ucc.files import atomic_folder, explained
 
 FILES = f"images are {', '.join(IMAGE_SUFFIXES)} files, masks {', '.join(MASK_SUFFIXES)} files of the same name"
 LAYOUT = f"""Expected layout:
@@ -27,13 +27,13 @@ SECTION = (
 )
 
 
-def prepare_folder(root: Path, target: Path, params: FolderParams) -> DatasetInfo:
+def prepare_folder(root: Path, target: Path, params: FolderParams, max_side: int | None = None) -> DatasetInfo:
     """Check the folder `root` and write it to `target` as the canonical data set.
 
     What was changed on the way is told on stderr, and recorded in dataset.yaml.
 
     Raises:
-        UserError: naming everything that is missing or in the way; `target` is as it was.
+        UserError: naming everything that is missing or in the way, or a full disk; `target` is as it was.
     """
     if target.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(target.resolve()):
         raise UserError(f"dataset.root = {root}: must lie apart from {target}, which is written anew.")
@@ -50,8 +50,8 @@ def prepare_folder(root: Path, target: Path, params: FolderParams) -> DatasetInf
             f"dataset.folder.mask_format = color: every class needs a color, there is none for "
             f"{', '.join(classes.colorless)}."
         )
-    with atomic_folder(target) as folder:
-        convert(pairs, classes, params.mask_format, folder, problems)
+    with explained(target.parent), atomic_folder(target) as folder:
+        convert(pairs, classes, params.mask_format, folder, problems, max_side)
         problems.raise_if_any(remedy)
         notes = {"notes": problems.notes} if problems.notes else {}
         info = replace(info, provenance={"source": "folder", **info.provenance, **notes})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.config import FolderParams
-from ucc.data.dataset import DESCRIPTION, SPLITS
+from ucc.data.dataset import DESCRIPTION, NEST, SPLITS
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.tree import LONGEST_NAME, files_below, shown
 from ucc.errors import UserError, every
@@ -17,7 +17,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 REQUIRED_SPLITS = ("train", "val")
 MIN_MASKED = 3  # one to measure on, and the two labelled images that training needs
-NEST = "__"  # stands for the slash in the flat names of files in nested folders
 
 Files = dict[str, Path]
 

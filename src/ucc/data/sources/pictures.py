@@ -16,7 +16,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from ucc.data.images import Image, png_bit_depth
+from ucc.data.images import Image, png_bit_depth, refuse_damaged_png
 from ucc.errors import UserError
 from ucc.pixel_limit import MAX_PIXELS
 
@@ -72,6 +72,8 @@ def load(path: Path) -> tuple[PIL.Image.Image, Header]:
     """
     with _told(path), _opened(path) as picture:
         header = _header(path, picture)
+        if header.format == "PNG":
+            refuse_damaged_png(path)
         picture.load()
         return ImageOps.exif_transpose(picture), header
 
@@ -165,7 +167,7 @@ def _told(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {what if path.stat().st_size else 'empty file; replace or remove'}") from error
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them stumble over
         if isinstance(error, OSError) and error.errno:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+            raise UserError(f"{path}: cannot be read ({error.strerror}); mend or remove") from error
         raise UserError(f"{path}: damaged or incomplete; replace or remove") from error
 
 

@@ -1,43 +1,23 @@
-"""Smaller copies of a data set's images and masks, for training where full resolution costs too much."""
+"""Smaller images and masks, for training where full resolution costs too much."""
 
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ucc.data.dataset import SPLITS, DatasetInfo
-from ucc.data.images import Image, read_image, read_mask, write_png
-from ucc.files import atomic_folder
-from ucc.progress import read_parallel
+from ucc.data.images import Image, read_image, write_png
+from ucc.errors import UserError
 
 
-def shrink_dataset(folder: Path, max_side: int) -> None:
-    """Rewrite the canonical data set in `folder` so that no side is longer than `max_side` pixels, whole or not at all.
+def shrink(pixels: Image, max_side: int | None) -> Image:
+    """RGB (H, W, 3) or an index mask (H, W) so that the longer side is `max_side` or, if it was shorter, as it is.
 
-    Images are averaged over areas, masks take the nearest value; both are written as PNG. An image and its mask
-    shrink by the same factor if they had the same size; whether they had is for `validate` to say.
-
-    Raises:
-        UserError: if a file cannot be read.
+    Images are averaged over areas, masks take the nearest value. An image and its mask shrink by the same factor if
+    they have the same size. With None, nothing shrinks.
     """
-    info = DatasetInfo.read(folder)
-    files = [path for kind in ("images", "masks") for split in SPLITS for path in _files(folder / kind / split)]
-    with atomic_folder(folder) as target:
-
-        def write(path: Path) -> None:
-            place = (target / path.relative_to(folder)).with_suffix(".png")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            is_image = path.relative_to(folder).parts[0] == "images"
-            write_png(place, shrink(read_image(path), max_side) if is_image else shrink(read_mask(path), max_side))
-
-        read_parallel(write, files, "shrinking")
-        info.write(target)
-
-
-def shrink(pixels: Image, max_side: int) -> Image:
-    """RGB (H, W, 3) or an index mask (H, W) so that the longer side is `max_side` or, if it was shorter, as it is."""
     height, width = pixels.shape[:2]
-    factor = max_side / max(height, width)
+    factor = 1 if max_side is None else max_side / max(height, width)
     if factor >= 1:
         return pixels
     size = max(1, round(width * factor)), max(1, round(height * factor))
@@ -46,5 +26,23 @@ def shrink(pixels: Image, max_side: int) -> Image:
     return np.asarray(cv2.resize(pixels, size, interpolation=method), np.uint8)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+def copy_image(source: Path, place: Path, max_side: int | None) -> None:
+    """Copy an image to `place` byte by byte; with `max_side`, shrink it to a PNG of that name instead.
+
+    The images are copied rather than linked: DVC changes the permissions of what it keeps, and a tool that writes
+    in place would reach the user's own files.
+
+    Raises:
+        UserError: naming `source`, if it cannot be read.
+        OSError: if `place` cannot be written.
+    """
+    if max_side is not None:
+        write_png(place.with_suffix(".png"), shrink(read_image(source), max_side))
+        return
+    try:
+        shutil.copyfile(source, place)
+    except OSError as error:
+        # A failed write names both files.
+        if error.filename != str(source) or error.filename2 is not None:
+            raise
+        raise UserError(f"{source}: cannot be read ({error.strerror}).") from error

@@ -42,7 +42,7 @@ class _Walk:
         try:
             entries = sorted(folder.iterdir())
         except OSError as error:
-            self.odd[f"folder that cannot be read ({error.strerror})"].append(folder)
+            self.odd[f"folder that cannot be read ({error.strerror}), mend or remove"].append(folder)
             return
         above = (*above, folder.resolve())
         for entry in entries:
@@ -50,7 +50,7 @@ class _Walk:
                 try:
                     self.see(entry, above)
                 except OSError as error:
-                    self.odd[f"cannot be read ({error.strerror})"].append(entry)
+                    self.odd[f"cannot be read ({error.strerror}), mend or remove"].append(entry)
 
     def see(self, entry: Path, above: tuple[Path, ...]) -> None:
         if _unusable(entry.name):

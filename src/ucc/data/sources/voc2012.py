@@ -14,7 +14,7 @@ from ucc.data.sources.canonical import Pair, warn_of_counts, write_canonical
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.unpack import unpack
 from ucc.data.sources.voc_masks import color_map, read_voc_mask
-from ucc.errors import UserError, some
+from ucc.errors import UserError, every
 
 CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus"),
@@ -71,7 +71,14 @@ class Copy:
         return self.further.name == "SegmentationClassAug"
 
 
-def prepare_voc2012(root: Path | None, target: Path, raw: Path, voc: Archive = VOC, sbd: Archive = SBD) -> DatasetInfo:
+def prepare_voc2012(
+    root: Path | None,
+    target: Path,
+    raw: Path,
+    voc: Archive = VOC,
+    sbd: Archive = SBD,
+    max_side: int | None = None,
+) -> DatasetInfo:
     """Convert VOC from `root`, else from `raw`/voc2012, into which what is not there is downloaded.
 
     Raises:
@@ -97,7 +104,7 @@ def prepare_voc2012(root: Path | None, target: Path, raw: Path, voc: Archive = V
             },
         },
     )
-    write_canonical(pairs, read_voc_mask, info, target, copy.voc)
+    write_canonical(pairs, read_voc_mask, info, target, copy.voc, max_side)
     return info
 
 
@@ -117,7 +124,7 @@ def _pairs(copy: Copy, problems: Problems) -> list[Pair]:
     for kind, files in (("image", [p.image for p in pairs]), ("mask", [p.mask for p in pairs])):
         missing = [str(file) for file in files if not file.is_file()]
         if missing:
-            problems.add(f"{len(missing)} missing {kind}(s): {some(missing)}")
+            problems.add(f"{len(missing)} missing {kind}(s): {every(missing)}")
     return pairs
 
 
@@ -148,7 +155,7 @@ def _names(path: Path, problems: Problems) -> set[str]:
 def _checked(names: list[str], path: Path, problems: Problems) -> set[str]:
     foreign = sorted(name for name in names if not re.fullmatch(r"\d{4}_\d{6}", name))
     if foreign:
-        problems.add(f"{path}: images of VOC have names such as 2007_000032, not {some(foreign)}")
+        problems.add(f"{path}: images of VOC have names such as 2007_000032, not {every(foreign)}")
     return set(names) - set(foreign)
 
 

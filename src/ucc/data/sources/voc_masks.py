@@ -9,7 +9,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.images import Image, read_mask
+from ucc.data.images import Image, read_mask, refuse_damaged_png
 from ucc.errors import UserError
 
 NUM_CLASSES = 21
@@ -42,6 +42,7 @@ def _read_png(path: Path) -> Image:
     try:
         with PIL.Image.open(path, formats=["PNG"]) as opened:
             if opened.mode == "P":
+                refuse_damaged_png(path)
                 return np.asarray(opened)
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a PNG that can be decoded; replace it.") from error

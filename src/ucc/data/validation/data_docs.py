@@ -1,14 +1,19 @@
 """Great Expectations' own pages of what was validated, the same for the same data whenever they are built."""
 
 import datetime
+import logging
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 from great_expectations.data_context.data_context.abstract_data_context import AbstractDataContext
 
-from ucc.files import atomic_folder
+from ucc.files import atomic_folder, explained
 
+_BUILDER = logging.getLogger("great_expectations.render.renderer.site_builder")
 _MOMENT = re.compile(r"\b\d{8}T\d{6}\.\d{6}Z")
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
@@ -20,8 +25,12 @@ def build_data_docs(context: AbstractDataContext, folder: Path, moment: datetime
         context: its suites and results are shown.
         folder: replaced as a whole, once every page is there.
         moment: stands in the pages for the time at which they were built.
+
+    Raises:
+        UserError: naming `folder`, if the disk is full or refuses otherwise.
+        RuntimeError: if a page cannot be built for another reason.
     """
-    with atomic_folder(folder) as temporary:
+    with explained(folder), atomic_folder(folder) as temporary:
         context.add_data_docs_site(
             "reports",
             {
@@ -33,9 +42,40 @@ def build_data_docs(context: AbstractDataContext, folder: Path, moment: datetime
                 },
             },
         )
-        context.build_data_docs()
+        with _errors_raised():
+            context.build_data_docs()
         for page in temporary.rglob("*.html"):
             page.write_text(_repeatable(page.read_text(encoding="utf-8"), moment), encoding="utf-8")
+
+
+class _Swallowed(logging.Filter):
+    """Keeps the errors that the builder of the pages logs, a traceback each, and the exceptions behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[BaseException] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = sys.exc_info()[1]
+        if record.levelno < logging.ERROR or error is None:
+            return True
+        self.errors.append(error)
+        return False
+
+
+@contextmanager
+def _errors_raised() -> Iterator[None]:
+    """Raise what the builder would pass over, leaving pages out."""
+    swallowed = _Swallowed()
+    _BUILDER.addFilter(swallowed)
+    try:
+        yield
+    finally:
+        _BUILDER.removeFilter(swallowed)
+    for error in swallowed.errors:
+        if isinstance(error, OSError):
+            raise error
+        raise RuntimeError(f"Data Docs cannot be built: {error}") from error
 
 
 def _repeatable(page: str, moment: datetime.datetime) -> str:

@@ -1,4 +1,4 @@
-"""Images that stand in a data set more than once: with the same bytes, or looking the same."""
+"""Images that stand in a data set more than once: with the same pixels, or looking the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 TRAINED_ON = ("labeled", "unlabeled")
 MEASURED_ON = ("val", "test")
+# A picture on two sides flatters the scores; one that is both labelled and unlabelled is only seen more often.
+SIDES = {"labeled": "train", "unlabeled": "train", "val": "val", "test": "test"}
 NAMED_TWINS = 3
 # Rows of the larger side that are compared at once: with 2 000 images on the other, 16 MB of distances.
 BLOCK = 8192
@@ -30,18 +32,19 @@ class NearTwin:
     twins: int
 
 
-def byte_twins(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """The columns twins_elsewhere and twins_within: images with the same bytes in other subsets, and in this one.
+def same_pictures(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns twins_elsewhere and twins_within: images with the same pixels on other `SIDES`, and on this one.
 
     Args:
-        table: with the columns image, image_sha256 (empty where the image cannot be read) and subset.
+        table: with the columns image, image_sha256 (of the pixels, empty where they cannot be read) and subset.
     """
     elsewhere: dict[Any, str] = {}
     within: dict[Any, str] = {}
     hashes = table["image_sha256"]
     for _, same in table[hashes.notna() & hashes.duplicated(keep=False)].groupby("image_sha256"):
-        for subset, own in same.groupby("subset"):
-            others = same.loc[same["subset"] != subset, "image"].tolist()
+        sides = same["subset"].map(SIDES)
+        for side, own in same.groupby(sides):
+            others = same.loc[sides != side, "image"].tolist()
             names = own["image"].tolist()
             for place, index in enumerate(own.index):
                 # One more than are named, since the image itself is among them.
@@ -57,7 +60,7 @@ def byte_twins(table: pd.DataFrame) -> dict[str, pd.Series]:
 def near_twins(table: pd.DataFrame, bits: int) -> list[NearTwin]:
     """Images that are measured on and look like one that is trained on, each with the `NAMED_TWINS` nearest of those.
 
-    Images with the same bytes are left out, they are found without this.
+    Images with the same pixels are left out, they are found without this.
 
     Args:
         table: with the columns id, image, image_sha256, perceptual_hash (UInt64, empty for none) and subset.
@@ -89,14 +92,14 @@ def _nearest(measured: pd.DataFrame, trained: pd.DataFrame, bits: int) -> dict[i
     A few are kept of each block, so memory does not grow with the number of pairs.
     """
     wanted = measured["perceptual_hash"].to_numpy(np.uint64)
-    wanted_bytes = measured["image_sha256"].to_numpy()
+    wanted_pixels = measured["image_sha256"].to_numpy()
     nearest: dict[int, tuple[list[tuple[int, int]], int]] = {}
     for start in range(0, len(trained), BLOCK):
         block = trained.iloc[start : start + BLOCK]
         apart = hamming(wanted, block["perceptual_hash"].to_numpy(np.uint64))
-        block_bytes = block["image_sha256"].to_numpy()
+        block_pixels = block["image_sha256"].to_numpy()
         for place in np.flatnonzero((apart <= bits).any(axis=1)).tolist():
-            near = np.flatnonzero((apart[place] <= bits) & (block_bytes != wanted_bytes[place]))
+            near = np.flatnonzero((apart[place] <= bits) & (block_pixels != wanted_pixels[place]))
             best = near[np.argsort(apart[place, near], kind="stable")[:NAMED_TWINS]].tolist()
             found, count = nearest.get(place, ([], 0))
             found = sorted([*found, *((int(apart[place, other]), start + other) for other in best)])[:NAMED_TWINS]

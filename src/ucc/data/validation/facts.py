@@ -1,5 +1,6 @@
 """What the files of a data set hold, as a table with one row an image: what validation stands on."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ import pandas as pd
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.images import Image, count_pixels, read_image, read_mask
 from ucc.data.manifest import Manifest, Sample
-from ucc.data.validation.duplicates import byte_twins
+from ucc.data.validation.duplicates import same_pictures
 from ucc.data.validation.picture import STATISTICS, perceptual_hash, picture_statistics
 from ucc.errors import UserError
-from ucc.files import sha256
 from ucc.progress import read_parallel
 
 MASKED_SUBSETS = ("labeled", "val", "test")
@@ -31,14 +31,15 @@ def image_facts(dataset: Path, manifest: Manifest, num_classes: int) -> pd.DataF
     Columns:
         id, subset, image, mask: as in the manifest.
         image_error: why the image cannot be read.
-        image_sha256: hash of the image file's bytes.
+        image_sha256: hash of the image's pixels, the same however they are encoded.
         perceptual_hash: of its look, as `ucc.data.validation.picture` says; so are its `STATISTICS`, one column each.
         image_size, mask_size: "<height>x<width>" in pixels, of the image after its EXIF rotation.
         mask_error: why the mask cannot be read, or that there is none.
         foreign_values: the mask's values that are neither a class nor the ignore index, as text.
         ignore_share: share of the mask's pixels that hold the ignore index, 0..1.
         pixels_<index>: how many pixels of the mask hold this class.
-        twins_elsewhere, twins_within: images with the same bytes in other subsets, and in this one, as text.
+        twins_elsewhere, twins_within: images with the same pixels on other sides and on this one, as text; the
+            sides are training, validation and test.
     """
     rows = read_parallel(
         lambda sample: _image_facts(dataset, sample) | _mask_facts(dataset, sample, num_classes),
@@ -52,7 +53,7 @@ def image_facts(dataset: Path, manifest: Manifest, num_classes: int) -> pd.DataF
     columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in _TEXT_COLUMNS}
     columns |= {name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in numbers.items()}
     table = pd.DataFrame(columns)
-    return table.assign(**byte_twins(table))
+    return table.assign(**same_pictures(table))
 
 
 _TEXT_COLUMNS = (
@@ -65,10 +66,12 @@ def _image_facts(dataset: Path, sample: Sample) -> dict[str, Any]:
     path = dataset / sample.image
     facts: dict[str, Any] = {"id": sample.id, "subset": sample.subset, "image": sample.image}
     try:
-        image, digest = read_image(path), sha256(path)
-    except (UserError, OSError) as error:
+        image = read_image(path)
+    except UserError as error:
         return facts | {"image_error": _reason(error, path)}
-    facts |= {"image_size": _size(image), "image_sha256": digest, "perceptual_hash": perceptual_hash(image)}
+    digest = hashlib.sha256(_size(image).encode())
+    digest.update(image.data)
+    facts |= {"image_size": _size(image), "image_sha256": digest.hexdigest(), "perceptual_hash": perceptual_hash(image)}
     return facts | picture_statistics(image)
 
 
@@ -95,5 +98,5 @@ def _size(pixels: Image) -> str:
     return f"{pixels.shape[0]}x{pixels.shape[1]}"
 
 
-def _reason(error: Exception, path: Path) -> str:
+def _reason(error: UserError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")

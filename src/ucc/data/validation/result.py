@@ -5,12 +5,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ucc.data.dataset import DRAWN, DatasetInfo
 from ucc.data.validation.drift import Drift
 from ucc.data.validation.duplicates import NearTwin
 from ucc.errors import UserError
 from ucc.files import write_json
 
 NAMED_OFFENDERS = 20
+# DVC watches params.yaml and what stages write, not the folder that the data come from.
+MEND = (
+    "Mend files in dataset.root (without one, in data/raw), not in {dataset}, which is written anew; then run "
+    "`dvc repro -f download`, then `dvc repro`. After a change of params.yaml alone, `dvc repro` is enough."
+)
+REDRAW = (
+    "The files of {dataset} are drawn, so none has to be mended: change params.yaml and run `dvc repro`; damaged files "
+    "are drawn anew by `dvc repro -f download`."
+)
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,12 @@ class ValidationResult:
             UserError: with the failed checks, the offending files below `dataset`, and the remedies.
         """
         if self.failures:
+            drawn = DatasetInfo.read(dataset).provenance.get("source") == DRAWN
             raise UserError(
-                f"{dataset}: the data set failed validation.\n" + "\n".join(map(describe_failure, self.failures))
+                f"{dataset}: the data set failed validation.\n"
+                + "\n".join(map(describe_failure, self.failures))
+                + "\n"
+                + (REDRAW if drawn else MEND).format(dataset=dataset)
             )
 
 
