@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import ucc.torch_files
-from ucc.checkpoints import load_checkpoint, previous, save_checkpoint
+from ucc.checkpoints import mend_checkpoint, previous, read_checkpoint, save_checkpoint
 from ucc.errors import UserError
 
 
@@ -32,7 +32,8 @@ def path(tmp_path: Path) -> Path:
 
 
 def loaded_step(path: Path) -> int:
-    found = load_checkpoint(path)
+    mend_checkpoint(path)
+    found = read_checkpoint(path)
     assert found is not None
     assert torch.equal(found["weights"], state(found["step"])["weights"])
     return int(found["step"])
@@ -43,7 +44,8 @@ def names(path: Path) -> list[str]:
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path: Path) -> None:
-    assert load_checkpoint(tmp_path / "checkpoint.pt") is None
+    mend_checkpoint(tmp_path / "checkpoint.pt")
+    assert read_checkpoint(tmp_path / "checkpoint.pt") is None
 
 
 def test_the_two_last_checkpoints_are_kept_and_the_last_comes_back(path: Path) -> None:
@@ -91,7 +93,7 @@ def test_two_damaged_checkpoints_are_named_with_a_remedy(path: Path) -> None:
     empty(previous(path))
     both = r"checkpoint\.pt \(step 4\) and .*checkpoint\.previous\.pt \(step unknown\): .* are damaged"
     with pytest.raises(UserError, match=rf"{both}.*delete .*run to train anew"):
-        load_checkpoint(path)
+        mend_checkpoint(path)
 
 
 @pytest.mark.parametrize("call", ["torch.save", "os.fsync", "Path.replace 1", "Path.replace 2"])
@@ -175,7 +177,8 @@ def test_a_full_disk_keeps_the_checkpoints_and_is_told_with_the_file(small_disk:
     with pytest.raises(OSError, match="No space left on device") as refused:
         save_checkpoint(path, state(6, size=size))
     assert (refused.value.errno, refused.value.filename) == (errno.ENOSPC, str(path))
-    found = load_checkpoint(path)
+    mend_checkpoint(path)
+    found = read_checkpoint(path)
     assert found is not None
     assert found["step"] == 4
     assert names(path) == ["checkpoint.previous.pt", "checkpoint.pt"]

@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM: the step is finished, its checkpoint written, and the next start goes on from there."""
+"""Ctrl-C, SIGTERM and SIGHUP: the step is finished, its checkpoint written, and the next start goes on from there."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import TINY
 
 from ucc.config import Params
 from ucc.data.manifest import Manifest
@@ -23,7 +25,7 @@ def places(folder: Path, dataset: Path, manifest: Manifest) -> TrainingPaths:
     return TrainingPaths(dataset=dataset, manifest=folder / "manifest.csv", metrics=folder / "t.json", **files)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_training_with_its_checkpoint_and_the_next_start_ends_with_the_same_weights(
     number: signal.Signals,
     tmp_path: Path,
@@ -69,7 +71,109 @@ def test_the_second_signal_ends_the_process_and_handlers_are_given_back() -> Non
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_request() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_a_launcher_passes_on_is_no_second_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    now = iter([100.0, 100.2, 104.0, 106.0])
+    monkeypatch.setattr("ucc.signals.time.monotonic", lambda: next(now))
+    with stop_request() as stop:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert stop
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_process_whose_terminal_is_closed_goes_on_to_its_end(tmp_path: Path) -> None:
+    """Whatever it prints from then on is an error of the system, which must not end it before its checkpoint."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from pathlib import Path\n"
+        "from ucc.signals import stop_request\n"
+        "os.close(os.open(os.ttyname(0), os.O_RDWR))\n"  # the leader of a session thereby makes it its terminal
+        "with stop_request() as stop:\n"
+        "    print('ready', flush=True)\n"
+        "    while not stop:\n        time.sleep(0.01)\n"
+        "    print('step 7', flush=True)\n"
+        "    Path('checkpoint').touch()\n"
+        "    print('stopped', file=sys.stderr)\n"
+        "    Path('end').touch()\n"
+    )
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "end").exists()
+
+
+def group_of_a_training(folder: Path, dataset: Path, manifest: Manifest, *changes: str) -> "subprocess.Popen[str]":
+    """The stage `train` with its workers as a process group of its own, at work in the folder."""
+    root = Path(__file__).parents[1]
+    (folder / "data").mkdir()
+    (folder / "data/dataset").symlink_to(dataset)
+    manifest.write(folder / "data/manifest.csv")
+    (folder / "params.yaml").write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    often = ("train.steps=1000", "train.val_every=1000", "train.checkpoint_every=1000", "method.name=supervised")
+    process = subprocess.Popen(
+        [sys.executable, "-u", root / "pipeline/train.py", *TINY, *often, *changes],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(root / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    said = ""
+    while "step 2/1000" not in said:
+        line = process.stdout.readline()
+        assert line, f"training ended with {process.wait()}: {said}"
+        said += line
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "devices"),
+    [
+        (signal.SIGTERM, 1),
+        pytest.param(signal.SIGINT, 1, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, 1, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, 2, marks=pytest.mark.long),
+    ],
+)
+def test_a_signal_to_a_whole_group_of_processes_ends_training_with_its_checkpoint(
+    number: signal.Signals, devices: int, tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest
+) -> None:
+    """As of Ctrl-C, of torchrun, of SLURM: workers that died of it would be an error before the checkpoint."""
+    workers = ("train.workers=1", f"train.devices={devices}")
+    process = group_of_a_training(tmp_path, tiny_dataset, tiny_manifest, *workers)
+    os.killpg(process.pid, number)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, said
+    assert said.count(f"{number.name}: stopped after step") == 1, said
+    assert "Traceback" not in said
+    assert len(list(tmp_path.glob("runs/*/checkpoint.pt"))) == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_stopped_stage_exits_with_the_status_of_its_signal_and_one_line(
     number: int, status: int, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ucc.checkpoints import load_checkpoint, previous
+from ucc.checkpoints import previous, read_checkpoint
 from ucc.config import Params
 from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
@@ -277,7 +277,7 @@ def test_a_broken_batch_is_named_exactly_and_written_to_look_at(
         train(params, paths)
     (run,) = paths.runs.iterdir()
     assert json.loads((run / "nonfinite_step_8/batch.json").read_text())["labeled"][0].startswith("images/train")
-    state = load_checkpoint(run / "checkpoint.pt")
+    state = read_checkpoint(run / "checkpoint.pt")
     assert state is not None
     assert state["step"] == 6
 
@@ -335,7 +335,7 @@ def test_a_full_disk_while_checkpointing_keeps_the_checkpoint_before(
         patch.setattr("ucc.checkpoints.write_torch", full)
         with pytest.raises(OSError, match=r"No space left on device: '.*checkpoint\.pt'"):
             train(tiny_params(), paths)
-    state = load_checkpoint(next(paths.runs.iterdir()) / "checkpoint.pt")
+    state = read_checkpoint(next(paths.runs.iterdir()) / "checkpoint.pt")
     assert state is not None
     assert state["step"] == 6
     train(tiny_params(), paths)

@@ -56,10 +56,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             path.replace(previous(path))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The newest whole state that `save_checkpoint` wrote, on the CPU, or None if there is none yet.
+def mend_checkpoint(path: Path) -> None:
+    """Put the newest whole checkpoint at `path`, if there is one, with a warning if a newer one is damaged.
 
-    A damaged one is put out of the way with a warning, and the one before it is loaded.
+    Where several processes read the same, one alone does this, before the others read.
 
     Raises:
         UserError: if there are checkpoints and none is whole.
@@ -71,19 +71,26 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         if not seal.intact:
             damaged.append(f"{file} (step {seal.step if seal.step is not None else 'unknown'})")
             continue
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if damaged:
             print(f"warning: {damaged[0]} is damaged; going on from {file} (step {seal.step})", flush=True)
-            # The next save must not put the damaged one in the place of the whole one.
+        if file != path:
+            # Also so that the next save does not put a damaged one in the place of the whole one.
             file.replace(path)
-        return state
+        return
     if damaged:
         verb = "is" if len(damaged) == 1 else "are"
         raise UserError(
             f"{' and '.join(damaged)}: the checkpoint {verb} damaged, and there is no other. "
             f"Check the disk, and delete {path.parent} to train anew."
         )
-    return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state that `save_checkpoint` wrote, on the CPU, or None if there is none; `mend_checkpoint` comes first."""
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def _read_seal(path: Path) -> _Seal:

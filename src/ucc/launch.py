@@ -1,11 +1,18 @@
 """Starting a stage once for each device of this machine, as torchrun does."""
 
+import inspect
 import os
+import signal
 import sys
 import uuid
+from collections.abc import Collection
+from typing import Any
 
 from ucc.config import TrainParams
 from ucc.errors import UserError
+
+# How long processes may take for their step and its checkpoint when asked to stop; docker/run waits a little longer.
+SECONDS_TO_STOP = 110
 
 
 def must_start_processes(params: TrainParams) -> bool:
@@ -37,6 +44,7 @@ def start_processes(params: TrainParams) -> None:
         rdzv_endpoint="localhost:0",
         local_addr="127.0.0.1",  # a container without network cannot look up its own name
         max_restarts=params.max_restarts,
+        **_stopping(inspect.signature(LaunchConfig).parameters),
     )
     try:
         elastic_launch(config, entrypoint=sys.executable)("-u", *sys.argv)
@@ -48,6 +56,15 @@ def start_processes(params: TrainParams) -> None:
         ) from None
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval)
+
+
+def _stopping(known: Collection[str]) -> dict[str, Any]:
+    """How torchrun is to end its processes, as far as torch's release leaves a choice: before 2.14 it waits 30 s."""
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else this runs under nohup
+        numbers.append(signal.SIGHUP)
+    wanted = {"shutdown_timeout": SECONDS_TO_STOP, "signals_to_handle": ",".join(number.name for number in numbers)}
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def _ending(exitcode: int) -> str:

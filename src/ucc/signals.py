@@ -1,10 +1,15 @@
-"""Ctrl-C and SIGTERM while training: the step is finished, its checkpoint written, then the process ends."""
+"""Ctrl-C, SIGTERM and a closed terminal while training: the step is finished, its checkpoint written, then it ends."""
 
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+# SLURM signals a launcher and the processes that it started; the launcher passes on to them what it got.
+SECONDS_OF_ONE_REQUEST = 5.0
 
 
 class StoppedError(Exception):
@@ -33,14 +38,28 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Note the first SIGTERM or SIGINT in place of ending at once; the second ends the process as ever."""
+    """Note the first SIGTERM, SIGINT or SIGHUP in place of ending at once; the second ends the process as ever.
+
+    SIGHUP stays ignored where it is, as under nohup. Under torchrun the second one counts after some seconds only.
+    """
     request = StopRequest()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+    first: float | None = None
 
     def note(number: int, _: FrameType | None) -> None:
-        request.signal = number
-        restore()
-        print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+        nonlocal first
+        if first is None:
+            request.signal, first = number, time.monotonic()
+            if not _under_a_launcher():
+                restore()
+            _leave_closed(terminals)
+            print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+        elif time.monotonic() - first > SECONDS_OF_ONE_REQUEST:
+            restore()
+            signal.raise_signal(number)
 
     def restore() -> None:
         for number, handler in before.items():
@@ -54,3 +73,16 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+
+
+def _under_a_launcher() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _leave_closed(terminals: list[int]) -> None:
+    """Write to nowhere in place of terminals that are none any more: whatever is written there is an error."""
+    for number in terminals:
+        if not os.isatty(number):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)

@@ -2,16 +2,17 @@
 
 import math
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim import SGD
 
-from ucc.checkpoints import load_checkpoint, save_checkpoint
+from ucc.checkpoints import mend_checkpoint, read_checkpoint, save_checkpoint
 from ucc.config import Params
 from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
@@ -102,42 +103,50 @@ class Trainer:
         batches = StepBatches(
             self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views, rank(), world()
         )
-        loader = training_batches(batches, start, params.steps, params.workers, fabric.device)
         images = params.batch_labeled + (params.batch_unlabeled if self.method.uses_unlabeled else 0)
         progress = TrainingProgress(params, images, start)
         self.wrapped.train()
-        for step, batch in zip(range(start, params.steps), loader, strict=True):
-            # Dropout draws from torch's global generator; seeded by the step, it needs no place in the checkpoint.
-            # Each process draws for its own images, hence other masks with another number of devices.
-            torch.manual_seed(derive_seed(params.seed, "step", step, *([rank()] if rank() else [])))
-            set_learning_rate(self.optimizer, params, step)
-            self.wrapped_optimizer.zero_grad()
-            records = self._gradients(batch.to(fabric.device), step)
-            self.wrapped_optimizer.step()
-            for record in records:
-                self.history.add(record)
-                self.watch.add(step, StepLosses(record["loss"], record))
-            done = step + 1
-            validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
-            if validated or done % params.log_every == 0:
-                self._log(done, validated, progress)
-            stopping = self._stopping(stop, done)
-            if done % params.checkpoint_every == 0 or done == params.steps or stopping:
-                self._require_finite()
-                self._require_finite_weights(step)
-                self._save(done)
-                if stopping:
-                    stop.raise_after(done)
+        # Closed at once when training ends early: the workers end when told to, and ignore signals.
+        with closing(training_batches(batches, start, params.steps, params.workers, fabric.device)) as loader:
+            for step, batch in zip(range(start, params.steps), loader, strict=True):
+                self._learn(batch.to(fabric.device), step)
+                self._follow_up(step + 1, progress, stop)
         self._publish()
 
-    def _stopping(self, stop: StopRequest, step: int) -> bool:
-        """Whether to end after `step`. Several processes agree on it where they wait for each other anyway."""
-        if world() == 1:
-            return bool(stop)
-        if step % self.params.train.log_every:
-            return False
-        asked = gather(torch.tensor([stop.signal or 0], device=self.fabric.device)).max()
-        stop.signal = int(asked) or None
+    def _learn(self, batch: Batch, step: int) -> None:
+        params = self.params.train
+        # Dropout draws from torch's global generator; seeded by the step, it needs no place in the checkpoint.
+        # Each process draws for its own images, hence other masks with another number of devices.
+        torch.manual_seed(derive_seed(params.seed, "step", step, *([rank()] if rank() else [])))
+        set_learning_rate(self.optimizer, params, step)
+        self.wrapped_optimizer.zero_grad()
+        records = self._gradients(batch, step)
+        self.wrapped_optimizer.step()
+        for record in records:
+            self.history.add(record)
+            self.watch.add(step, StepLosses(record["loss"], record))
+
+    def _follow_up(self, done: int, progress: TrainingProgress, stop: StopRequest) -> None:
+        """What is due after `done` steps: validation, a row of the history, a checkpoint, the end."""
+        params = self.params.train
+        validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
+        if validated or done % params.log_every == 0:
+            self._log(done, validated, progress)
+        stopping = self._stopping(stop)
+        if done % params.checkpoint_every == 0 or done == params.steps or stopping:
+            self._require_finite()
+            self._require_finite_weights(done - 1)
+            self._save(done)
+            if stopping:
+                stop.raise_after(done)
+
+    def _stopping(self, stop: StopRequest) -> bool:
+        """Whether to end after this step; several processes agree on it, since a signal may reach only some of them."""
+        if world() > 1:
+            asked = int(gather(torch.tensor([stop.signal or 0], device=self.fabric.device)).max())
+            if asked:
+                stop.signal = asked
+            return asked > 0  # a signal that came in between is for all to see after the next step
         return bool(stop)
 
     def _gradients(self, batch: Batch, step: int) -> list[dict[str, Tensor]]:
@@ -217,9 +226,11 @@ class Trainer:
         )
 
     def _save(self, step: int) -> None:
-        if rank() > 0:
-            return
-        state = {
+        """All processes wait for the first one's file, so that none tells of a checkpoint that could not be written."""
+        on_first(lambda: save_checkpoint(self.run / "checkpoint.pt", self._state(step)))
+
+    def _state(self, step: int) -> dict[str, Any]:
+        return {
             "step": step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -227,11 +238,12 @@ class Trainer:
             "history": self.history.state_dict(),
             "best": self.best,
         }
-        save_checkpoint(self.run / "checkpoint.pt", state)
 
     def _resume(self) -> int:
         """Load the run's checkpoint; the number of steps that it has behind it, 0 without one."""
-        state = load_checkpoint(self.run / "checkpoint.pt")
+        checkpoint = self.run / "checkpoint.pt"
+        on_first(lambda: mend_checkpoint(checkpoint))
+        state = read_checkpoint(checkpoint)
         step = 0 if state is None else int(state["step"])
         if len({*gather(torch.tensor([step], device=self.fabric.device)).tolist()}) > 1:
             raise UserError(

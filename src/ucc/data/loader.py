@@ -1,6 +1,7 @@
 """From manifest to batches: the batch of a step is a function of (seed, step) alone."""
 
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Generator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ucc.config import Params, TrainParams
 from ucc.data.augment import Geometry, Pixels, StrongView
@@ -136,8 +138,10 @@ class StepBatches(Dataset[Batch]):
 
 def training_batches(
     batches: StepBatches, start: int, stop: int, workers: int, device: torch.device
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """The batches of steps `start` to `stop - 1`, prepared by `workers` processes (0: in this one).
+
+    Close it to end before the last one: that ends the workers.
 
     Raises:
         UserError: if an image or a mask cannot be read.
@@ -150,16 +154,25 @@ def training_batches(
         pin_memory=device.type == "cuda",
         worker_init_fn=_start_worker,
     )
+    prepared = iter(loader)
     try:
-        yield from loader
+        yield from prepared
     except UserError as error:
         # From a worker it comes with a traceback before its message.
         raise UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) from None
+    finally:
+        # Else workers, which ignore signals, would be waited for when Python ends, as long as a traceback holds this.
+        if isinstance(prepared, _MultiProcessingDataLoaderIter):
+            prepared._shutdown_workers()
 
 
 def _start_worker(_: int) -> None:
     # One thread a worker; OpenCV would take all cores in each of them.
     cv2.setNumThreads(0)
+    # Ctrl-C, torchrun and SLURM signal whole groups of processes. A worker that ended would take the trainer with it
+    # before its checkpoint is written; it ends with the trainer, however that one ends.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @lru_cache(maxsize=8)
