@@ -1,13 +1,16 @@
 """Several devices: as processes on the CPU they do what one does, and the death of one is survived."""
 
 import csv
+import errno
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
@@ -17,7 +20,10 @@ import pytest
 import torch
 from tiny import TINY
 from torch import Tensor, nn
+from torch.distributed.launcher.api import LaunchConfig
 
+import ucc.checkpoints
+from ucc.checkpoints import previous
 from ucc.config import Params
 from ucc.data.batch import Batch
 from ucc.data.dataset import DatasetInfo
@@ -25,6 +31,7 @@ from ucc.data.manifest import Manifest, Sample
 from ucc.distributed import SyncedBatchNorm, rank, synchronize_batchnorm
 from ucc.errors import UserError
 from ucc.launch import must_start_processes, start_processes
+from ucc.params import load_params
 from ucc.runs import data_hash, fingerprint, locked
 from ucc.signals import StoppedError
 from ucc.training import Trainer, TrainingPaths, train
@@ -128,8 +135,9 @@ SMALL = (
     "train.unsup_rampup=1",
     "model.dropout=0",
     "method.ohem.enabled=true",
-    "method.ohem.threshold=0.3",
-    "method.ohem.min_kept=30000",
+    # Fewer pixels are below the threshold than are to be kept, and fewer of one part or process than of all.
+    "method.ohem.threshold=0.05",
+    "method.ohem.min_kept=200000",
     "method.copy_paste.mode=dcscp",
     "method.cct.perturbations=[feature_noise,feature_drop]",
 )
@@ -139,9 +147,9 @@ FOUR = ("train.steps=4", "train.val_every=2", "train.checkpoint_every=3")
 
 
 def val_images(manifest: Manifest, count: int) -> Manifest:
-    """As many images to validate on, with the pixels of a labelled one."""
-    labeled = manifest.subset("labeled")[0]
-    val = [Sample(f"val/{index}", labeled.image, labeled.mask, "val") for index in range(count)]
+    """As many images to validate on, no two alike: one that counts twice, or not at all, changes the scores."""
+    pictures = [*manifest.subset("val"), *manifest.subset("labeled")][:count]
+    val = [Sample(f"val/{index}", picture.image, picture.mask, "val") for index, picture in enumerate(pictures)]
     return Manifest([*(sample for sample in manifest.samples if sample.subset != "val"), *val])
 
 
@@ -336,8 +344,13 @@ def test_torchrun_recovers_by_itself(project: Path, undisturbed: TrainingPaths) 
     assert (project / "models/final.pt").exists()
 
 
-def stopped_in_one(params: Params, paths: TrainingPaths) -> None:
-    """Train; the second process alone gets a SIGTERM, in the third step."""
+def full(path: Path, _: object) -> None:
+    time.sleep(0.5)
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def stopped_in_one(params: Params, paths: TrainingPaths, disk_full: bool = False) -> None:
+    """Train; the second process alone gets a SIGTERM, in the third step. On a disk that is full the first one fails."""
     inner = Trainer._gradients
 
     def gradients(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
@@ -346,8 +359,12 @@ def stopped_in_one(params: Params, paths: TrainingPaths) -> None:
         return inner(self, batch, step)
 
     Trainer._gradients = gradients  # type: ignore[method-assign]
+    if disk_full:
+        ucc.checkpoints.write_torch = full
     try:
         train(params, paths)
+    except OSError as error:
+        sys.exit(f"error: {error}")
     except StoppedError as stopped:
         print(stopped, flush=True)
         sys.exit(stopped.status)
@@ -357,17 +374,63 @@ def test_a_signal_to_one_process_ends_all_after_the_same_step_and_the_next_start
     undisturbed: TrainingPaths, tmp_path: Path, tiny_params: LoadParams
 ) -> None:
     paths = places(tmp_path, undisturbed.dataset, Manifest.read(undisturbed.manifest))
-    params = tiny_params(*SMALL, *TEN, "train.checkpoint_every=100", "train.log_every=2")
+    params = tiny_params(*SMALL, *TEN, "train.checkpoint_every=100", "train.log_every=5")
     processes = start(2, tmp_path / "first", stopped_in_one, params, paths)
     for process in processes:
         process.join()
     said = "".join(log.read_text() for log in sorted((tmp_path / "first").glob("log*")))
     assert [process.exitcode for process in processes] == [128 + signal.SIGTERM] * 2, said
-    # Step 4 is the first after it at which the processes wait for each other.
-    assert said.count("SIGTERM: stopped after step 4") == 1, said
+    assert said.count("SIGTERM: stopped after step 3") == 1, said
+    (checkpoint,) = paths.runs.glob("*/checkpoint.pt")
+    shutil.copy(checkpoint, previous(checkpoint))
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1
+    checkpoint.write_bytes(content)
     run(2, tmp_path / "second", train, params, paths)
-    assert "going on after step 4" in (tmp_path / "second/log0").read_text()
+    said = "".join(log.read_text() for log in sorted((tmp_path / "second").glob("log*")))
+    assert said.count("is damaged; going on from") == 1
+    assert "going on after step 3" in said
     assert_ended_like(undisturbed, tmp_path)
+
+
+def test_no_process_tells_of_a_checkpoint_that_the_first_one_could_not_write(
+    tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    paths = places(tmp_path, tiny_dataset, tiny_manifest)
+    params = tiny_params(*SMALL, *TEN, "train.checkpoint_every=100")
+    processes = start(2, tmp_path / "logs", stopped_in_one, params, paths, True)
+    for process in processes:
+        process.join(120)
+    said = "".join(log.read_text() for log in sorted((tmp_path / "logs").glob("log*")))
+    assert "No space left on device" in said
+    assert "stopped after" not in said
+    assert [process.exitcode for process in processes] == [1, 1], said
+
+
+def test_the_launcher_gives_its_processes_the_time_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[LaunchConfig] = []
+
+    def note(config: LaunchConfig, entrypoint: str) -> Callable[..., None]:  # noqa: ARG001
+        given.append(config)
+        return lambda *_: None
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", note)
+    two = load_params(ROOT / "params.yaml", [*TINY, "train.devices=2"]).train
+    start_processes(two)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        start_processes(two)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    usual, nohup = given
+    assert 30 < getattr(usual, "shutdown_timeout", 110) < docker_run_seconds()
+    assert set(usual.signals_to_handle.split(",")) == {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}
+    assert set(nohup.signals_to_handle.split(",")) == {"SIGTERM", "SIGINT", "SIGQUIT"}
+
+
+def docker_run_seconds() -> int:
+    (found,) = re.findall(r"^SECONDS_TO_STOP = (\d+)", (ROOT / "docker/run").read_text(encoding="utf-8"), re.MULTILINE)
+    return int(found)
 
 
 def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
