@@ -10,7 +10,10 @@ ACTIVATE := PATH="$(VENV)/bin:$$PATH"
 COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 # Several tests at once, each on one core; more than four would mostly wait for the few that take a minute.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+# By themselves: each of several at once would build the images and run the pipeline for itself. Skipped without an engine.
+DOCKER_TESTS := pytest -m docker tests/test_docker.py
 
+IMAGES := ucc
 BUILD := docker build --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg UV_DEFAULT_INDEX \
 	--build-arg UV_INDEX --build-arg REVISION="$$(git rev-parse HEAD)" \
 	--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
@@ -38,10 +41,12 @@ repro: setup ## run every stage that is not up to date, then say where the resul
 	@echo "segmenter  models/segmenter.onnx (.venv/bin/ucc segment IMAGE_OR_FOLDER ... OUT)"
 
 test: setup ## run the tests
-	@$(ACTIVATE) $(PYTEST)
+	@$(ACTIVATE) $(PYTEST) -m 'not long and not docker'
+	@$(ACTIVATE) $(DOCKER_TESTS)
 
 test-all: setup ## run the tests that take minutes as well
-	@$(ACTIVATE) $(PYTEST) -m ''
+	@$(ACTIVATE) $(PYTEST) -m 'not docker'
+	@$(ACTIVATE) $(DOCKER_TESTS)
 
 faults: setup ## kill `dvc repro` at 20 random moments, each time run it again and compare the results (half an hour)
 	@$(ACTIVATE) python tests/faults.py
@@ -55,8 +60,8 @@ lock: setup ## resolve pyproject.toml anew into requirements/*.txt
 	$(COMPILE) pyproject.toml --extra serve --constraint $(LOCK) -o requirements/serve.txt
 
 images: ## build the images ucc:train and ucc:serve (a package index of your own: PIP_INDEX_URL, UV_DEFAULT_INDEX)
-	$(BUILD) --target train --tag ucc:train .
-	$(BUILD) --target serve --tag ucc:serve .
+	$(BUILD) --target train --tag $(IMAGES):train .
+	$(BUILD) --target serve --tag $(IMAGES):serve .
 
 docker-test: setup ## build both images, run the default pipeline in one, segment a picture through the other
 	@$(ACTIVATE) UCC_DOCKER_TESTS=full pytest -m docker -rA --durations=0

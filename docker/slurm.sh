@@ -13,15 +13,18 @@
 #SBATCH --time=24:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
+# Before time is up, in which training writes its checkpoint and ends; torchrun waits 110 s for that.
+#SBATCH --signal=TERM@180
 
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:?start it with sbatch}"
 source .venv/bin/activate
 export PYTHONPATH=src
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=110
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # else processes that are started anew find the addresses of the old ones
 
 first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-exec srun torchrun \
+exec srun --cpus-per-task "$SLURM_CPUS_PER_TASK" torchrun \
   --nnodes "$SLURM_JOB_NUM_NODES" \
   --nproc-per-node "$SLURM_GPUS_ON_NODE" \
   --rdzv-id "$SLURM_JOB_ID" \

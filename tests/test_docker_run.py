@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -38,6 +39,10 @@ else:
 """
 
 
+LOCK = "torch==1\n"
+FITTING = f"sha256:abc {sha256(LOCK.encode()).hexdigest()}"
+
+
 class Project:
     """A folder with docker/run in it, and a machine with the commands that a test gives it."""
 
@@ -48,7 +53,7 @@ class Project:
         for name in ("docker/run", "docker/inside.py"):
             shutil.copy(ROOT / name, self.root / name)
         (self.root / "params.yaml").write_text("dataset:\n  name: streets\n", encoding="utf-8")
-        (self.root / "requirements/train.txt").write_text("torch==1\n", encoding="utf-8")
+        (self.root / "requirements/train.txt").write_text(LOCK, encoding="utf-8")
         self.commands.mkdir()
         self.command("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         self.command("python", '#!/bin/sh\necho "host: $* $PYTHONPATH"\nexit 5\n')
@@ -60,7 +65,7 @@ class Project:
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
 
-    def with_engine(self, image: str = "sha256:abc <none>") -> "Project":
+    def with_engine(self, image: str = FITTING) -> "Project":
         self.command("docker", FAKE_DOCKER.format(python=sys.executable))
         self.environment |= {"FAKE_IMAGE": image, "FAKE_NOTE": str(self.base / "note.json")}
         return self
@@ -116,7 +121,10 @@ def test_without_docker_a_command_runs_on_this_machine_and_one_line_says_so(proj
     [
         ("error: No such image: ucc:train", "there is no image ucc:train; `make images` builds it"),
         ("error: Cannot connect to the Docker daemon", "no Docker engine answers"),
-        ("sha256:abc " + "0" * 64, "ucc:train was built from another requirements/train.txt"),
+        ("sha256:abc " + "0" * 64, "ucc:train was built from another requirements/train.txt; `make images` builds it"),
+        # Built by docker compose or docker build, which give no label, or of another project.
+        ("sha256:abc ", "ucc:train was built from an unknown requirements/train.txt; `make images` builds it"),
+        ("sha256:abc <none>", "ucc:train was built from an unknown requirements/train.txt"),
     ],
 )
 def test_without_engine_or_a_fitting_image_auto_stays_here_and_docker_is_an_error(
@@ -134,15 +142,14 @@ def test_without_engine_or_a_fitting_image_auto_stays_here_and_docker_is_an_erro
 
 
 def test_auto_chooses_the_container_when_an_engine_answers_and_the_image_is_there(project: Project) -> None:
-    lock = sha256(b"torch==1\n").hexdigest()
-    done = project.with_engine(f"sha256:abc {lock}").run()
+    done = project.with_engine().run()
     assert (done.returncode, done.stdout) == (0, "")
     name = options(project.note()["arguments"], "--name")[0]
     assert done.stderr == f"docker/run: in a container of ucc:train ({name}, no GPU)\n"
 
 
 def test_host_asks_no_engine(project: Project) -> None:
-    done = project.with_engine("sha256:abc <none>").run(UCC_RUNTIME="host")
+    done = project.with_engine().run(UCC_RUNTIME="host")
     assert done.stdout == "host: pipeline/train.py src\n"
     assert done.stderr == "docker/run: on this machine (UCC_RUNTIME=host)\n"
 
@@ -158,7 +165,8 @@ def test_the_container_is_the_calling_user_without_privilege_and_network(project
     assert options(arguments, "--user") == [f"{os.getuid()}:{os.getgid()}"]
     assert options(arguments, "--cap-drop") == ["ALL"]
     assert options(arguments, "--security-opt") == ["no-new-privileges"]
-    assert {"--read-only", "--ipc=host", "--network=none", "--pull=never"} <= set(arguments)
+    # torchrun would wait for ever for somebody to resolve another name.
+    assert {"--read-only", "--ipc=host", "--network=none", "--hostname=localhost", "--pull=never"} <= set(arguments)
     assert options(arguments, "--workdir") == [str(project.root)]
     assert arguments[-5:] == ["sha256:abc", "python", "docker/inside.py", *COMMAND]
     assert "--gpus" not in arguments
@@ -176,7 +184,13 @@ def test_only_what_the_user_asked_to_be_downloaded_gets_a_network(project: Proje
     stages = sorted(path.stem for path in (ROOT / "pipeline").glob("*.py"))
     assert len(stages) > 5
     given = [s for s in stages if "--network=none" not in project.arguments("python", f"pipeline/{s}.py")]
-    assert given == ["download", "partition"]
+    assert given == ["download"]
+    partition = ("python", "pipeline/partition.py")
+    assert "--network=bridge" in project.arguments(*partition, "partition.protocol=cps")
+    for value, network in (("random", "none"), ("cps  # a comment", "bridge"), ('"cps"', "bridge")):
+        text = f"partition:\n  protocol: {value}\n"
+        (project.root / "params.yaml").write_text(text, encoding="utf-8")
+        assert f"--network={network}" in project.arguments(*partition)
     assert "--network=bridge" in project.arguments("python", "-m", "ucc.fetch_weights", "model.backbone=resnet18")
 
 
@@ -301,6 +315,38 @@ def test_docker_takes_the_place_of_the_script_so_that_signals_reach_it(project: 
     assert not note["ended"]
 
 
+def test_the_build_needs_no_registry_but_for_its_base() -> None:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert not [
+        line for line in lines if re.match(r"#\s*(syntax|check)\s*=", line)
+    ]  # an image that BuildKit would fetch
+    assert {line.split()[1] for line in lines if line.startswith("FROM")} == {"${BASE}", "base"}
+
+
+def compose(*files: str) -> dict[str, Any]:
+    """What Docker Compose understands of its files; this needs no engine."""
+    named = [part for file in files for part in ("--file", str(ROOT / "docker" / file))]
+    whole = ["docker", "compose", *named, "--profile", "*", "config", "--format", "json"]
+    understood: dict[str, Any] = json.loads(subprocess.run(whole, capture_output=True, check=True, text=True).stdout)
+    return understood["services"]
+
+
+def has_compose() -> bool:
+    return (
+        bool(shutil.which("docker"))
+        and not subprocess.run(["docker", "compose", "version"], capture_output=True).returncode
+    )
+
+
+@pytest.mark.skipif(not has_compose(), reason="there is no `docker compose`")
+def test_compose_gives_the_pipeline_every_gpu_with_the_second_file_and_changes_nothing_else() -> None:
+    usual, with_gpus = compose("compose.yaml"), compose("compose.yaml", "compose.gpu.yaml")
+    (device,) = with_gpus["pipeline"].pop("deploy")["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
+    usual["pipeline"].pop("deploy", None)
+    assert with_gpus == usual
+
+
 def inside(*command: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, ROOT / "docker/inside.py", *command],
@@ -338,6 +384,24 @@ def test_inside_the_container_a_command_ends_when_its_client_is_gone(script: str
     assert process.stdin is not None
     process.stdin.close()
     assert process.wait(timeout=60) == status
+
+
+def test_inside_the_container_a_client_that_hands_on_a_signal_and_ends_has_asked_once() -> None:
+    """As docker does when its terminal is closed; a second request would end training without its checkpoint."""
+    counting = (
+        "import signal, time\nseen = []\n"
+        "for number in (signal.SIGHUP, signal.SIGTERM):\n    signal.signal(number, lambda n, _: seen.append(n))\n"
+        "print('ready', flush=True)\n"
+        "while not seen:\n    time.sleep(0.01)\n"
+        "time.sleep(1)\nprint(*seen)\n"
+    )
+    process = inside(sys.executable, "-c", counting)
+    until_output(process)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    said, _ = process.communicate(timeout=60)
+    assert said.split() == [str(int(signal.SIGHUP))]
+    assert process.returncode == 0
 
 
 def test_inside_the_container_the_status_of_a_command_is_its_own() -> None:

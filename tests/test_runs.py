@@ -118,6 +118,28 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> No
         pass
 
 
+@pytest.mark.parametrize("container", ["ucc-train-project-a1b2c3", "3f1c9e0b7a52", "123456789012"])
+def test_a_trainer_in_a_container_is_named_by_what_stops_it(
+    container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By docker/run its name, by compose its id, the host name inside: its process has another number out here."""
+    monkeypatch.setenv("UCC_CONTAINER", container)
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    first = context.Process(target=hold, args=(tmp_path / "run", there))
+    first.start()
+    assert here.recv() == "held"
+    try:
+        with (
+            pytest.raises(UserError, match=f"container {container} is .*`docker stop {container}`"),
+            locked(tmp_path / "run"),
+        ):
+            pass
+    finally:
+        first.kill()
+        first.join()
+
+
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         _ = 1 / 0

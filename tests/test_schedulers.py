@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from ucc.launch import SECONDS_TO_STOP
+
 ROOT = Path(__file__).parents[1]
 MANIFEST = ROOT / "docker/kubernetes.yaml"
 SCRIPT = ROOT / "docker/slurm.sh"
@@ -35,6 +37,7 @@ def test_the_job_runs_the_stage_unprivileged_with_what_it_writes_mounted() -> No
     assert (JOB["apiVersion"], JOB["kind"], pod["restartPolicy"]) == ("batch/v1", "Job", "OnFailure")
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert pod["terminationGracePeriodSeconds"] > SECONDS_TO_STOP
     assert (ROOT / container["command"][-1]).is_file()
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 2
     writable = {m["mountPath"] for m in container["volumeMounts"] if not m.get("readOnly")}
@@ -46,5 +49,9 @@ def test_the_slurm_script_is_a_script_that_starts_one_torchrun_a_node() -> None:
     subprocess.run(["bash", "-n", str(SCRIPT)], check=True)
     lines = SCRIPT.read_text(encoding="utf-8").splitlines()
     assert "#SBATCH --ntasks-per-node=1" in lines
-    assert "exec srun torchrun \\" in lines
+    # Since Slurm 22.05 srun does not take the number of cores from sbatch.
+    assert 'exec srun --cpus-per-task "$SLURM_CPUS_PER_TASK" torchrun \\' in lines
+    (notice,) = (int(line.split("@")[1]) for line in lines if line.startswith("#SBATCH --signal=TERM@"))
+    assert notice > SECONDS_TO_STOP
+    assert f"export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={SECONDS_TO_STOP}" in lines
     assert (ROOT / lines[-1].strip()).is_file()

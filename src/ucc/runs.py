@@ -98,7 +98,8 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
-            who, end = ("process", "kill") if owner.isdigit() else ("container", "docker stop")
+            process = owner.isdigit() and len(owner) < 12  # as long as a container's id
+            who, end = ("process", "kill") if process else ("container", "docker stop")
             raise UserError(
                 f"{folder}: {who} {owner} is training this very run. Wait for it, or end it with `{end} {owner}`; "
                 "the next start goes on from its last checkpoint."
