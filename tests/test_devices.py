@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY
+from tiny import TINY, prepare_stage
 from torch import Tensor, nn
 from torch.distributed.launcher.api import LaunchConfig
 
@@ -288,10 +288,7 @@ def undisturbed(
 @pytest.fixture
 def project(tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest) -> Path:
     """A folder in which the stage `train` runs."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/dataset").symlink_to(tiny_dataset)
-    tiny_manifest.write(tmp_path / "data/manifest.csv")
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    prepare_stage(tmp_path, tiny_dataset, tiny_manifest)
     (tmp_path / "fatal.py").write_text(FATAL.format(pipeline=str(ROOT / "pipeline")))
     return tmp_path
 

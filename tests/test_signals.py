@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY
+from tiny import TINY, prepare_stage
 
 from ucc.config import Params
 from ucc.data.manifest import Manifest
@@ -125,10 +125,7 @@ def test_a_process_whose_terminal_is_closed_goes_on_to_its_end(tmp_path: Path) -
 def group_of_a_training(folder: Path, dataset: Path, manifest: Manifest, *changes: str) -> "subprocess.Popen[str]":
     """The stage `train` with its workers as a process group of its own, at work in the folder."""
     root = Path(__file__).parents[1]
-    (folder / "data").mkdir()
-    (folder / "data/dataset").symlink_to(dataset)
-    manifest.write(folder / "data/manifest.csv")
-    (folder / "params.yaml").write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    prepare_stage(folder, dataset, manifest)
     often = ("train.steps=1000", "train.val_every=1000", "train.checkpoint_every=1000", "method.name=supervised")
     process = subprocess.Popen(
         [sys.executable, "-u", root / "pipeline/train.py", *TINY, *often, *changes],

@@ -1,8 +1,12 @@
 """The tiny data set's colours and sizes, and parameters that fit it."""
 
+import json
+import shutil
 from pathlib import Path
 
+from ucc import paths
 from ucc.config import FolderParams
+from ucc.data.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COLORS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
@@ -68,3 +72,14 @@ TINY = (
     "train.accumulation=1",
     "evaluate.sliding_window=false",
 )
+
+
+def prepare_stage(folder: Path, dataset: Path, manifest: Manifest) -> None:
+    """Make of an empty folder one in which the stage `train` runs: parameters, data, and that these are sound."""
+    for place in (paths.DATASET, paths.VALIDATION_JSON):
+        (folder / place).parent.mkdir()
+    shutil.copy(REPOSITORY / "params.yaml", folder)
+    (folder / paths.DATASET).symlink_to(dataset)
+    manifest.write(folder / paths.MANIFEST)
+    verdict = json.dumps({"success": True, "manifest": manifest.hash})
+    (folder / paths.VALIDATION_JSON).write_text(verdict, encoding="utf-8")
