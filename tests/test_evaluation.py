@@ -212,6 +212,15 @@ def test_without_validation_images_the_user_is_told_so(tmp_path: Path) -> None:
         run((tmp_path, ()), OneHead())
 
 
+def test_an_image_that_memory_does_not_suffice_for_is_named(data: tuple[Path, tuple[Sample, ...]]) -> None:
+    class Greedy(nn.Module):
+        def forward(self, _: Tensor) -> list[Tensor]:
+            return [torch.empty(1 << 60, dtype=torch.uint8)]
+
+    with pytest.raises(UserError, match=rf"{data[1][0].image}: out of memory while predicting its \d+x\d+ pixels"):
+        run(data, Greedy())
+
+
 def test_masks_without_a_labelled_pixel_are_an_error_and_not_a_nan(data: tuple[Path, tuple[Sample, ...]]) -> None:
     folder, samples = data
     write_png(folder / samples[0].mask, np.full(SIZES[0], 255, np.uint8))

@@ -17,6 +17,7 @@ from ucc.distributed import rank, union, world
 from ucc.errors import UserError
 from ucc.files import write_csv, write_json
 from ucc.inference import predict_image
+from ucc.memory import explained_on_image
 from ucc.metrics import ConfusionMatrix
 from ucc.models.modes import evaluation_mode
 from ucc.models.store import SegmenterFacts
@@ -59,7 +60,7 @@ def evaluate(
         progress: show how far it is, on stderr.
 
     Raises:
-        UserError: if there are no samples, or none with a labelled pixel.
+        UserError: if there are no samples, or none with a labelled pixel, or memory runs out.
     """
     if not samples:
         raise UserError(f"{dataset}: there is no image to evaluate on; the data set needs a val split.")
@@ -70,10 +71,11 @@ def evaluate(
         for sample in own:
             image, mask = load_sample(dataset, sample)
             truth = torch.from_numpy(mask).to(device)
-            for name, p in _predictors(predict_image(segmenter, image, params, device)).items():
-                if name not in matrices:
-                    matrices[name] = ConfusionMatrix(info.num_classes, info.ignore_index).to(device)
-                matrices[name].update(p.argmax(dim=1).squeeze(0), truth)
+            with explained_on_image(dataset / sample.image, mask.shape, params):
+                for name, p in _predictors(predict_image(segmenter, image, params, device)).items():
+                    if name not in matrices:
+                        matrices[name] = ConfusionMatrix(info.num_classes, info.ignore_index).to(device)
+                    matrices[name].update(p.argmax(dim=1).squeeze(0), truth)
             if shown:
                 shown.advance()
     for name in union(matrices):

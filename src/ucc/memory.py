@@ -1,15 +1,18 @@
-"""When memory runs out: what takes it, and what to lower."""
+"""When memory runs out, for a training step, an image or a process that prepares batches: what to lower."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
-from ucc.config import Params
+from ucc.config import EvaluateParams, Params
 from ucc.errors import UserError
 
 # What a RuntimeError says that is one of memory: torch on a CPU, cuDNN, cuBLAS, and CUDA outside torch's allocator.
 _SIGNS = ("can't allocate memory", "ALLOC_FAILED", "CUDA error: out of memory", "CUDA out of memory")
+# How torch tells that a process which prepares batches has ended, not of errors in it: that comes without its number.
+_LOST_WORKER = "DataLoader worker (pid"
 
 
 @contextmanager
@@ -17,14 +20,23 @@ def explained_out_of_memory(params: Params) -> Iterator[None]:
     """Turn running out of memory, of a GPU or of the machine, into an error that says what to lower.
 
     Raises:
-        UserError: naming the keys that decide how much memory a training step takes, and their values.
+        UserError: naming the keys that decide how much memory a training step, or a process that prepares batches,
+            takes, and their values.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ConnectionResetError) as error:
+        train, views = params.train, params.views
+        if _LOST_WORKER in str(error) or isinstance(error, ConnectionResetError):
+            raise UserError(
+                f"A process that prepares batches has ended ({_cause(error)}): most likely the machine, or /dev/shm, "
+                f"is out of memory. Lower train.workers = {train.workers}, the batches (train.batch_labeled = "
+                f"{train.batch_labeled}, train.batch_unlabeled = {train.batch_unlabeled}) or views.crop = "
+                f"{list(views.crop)}, or enlarge /dev/shm; train.workers: 0 needs neither. The next start goes on from "
+                "the last checkpoint."
+            ) from error
         if not is_out_of_memory(error):
             raise
-        train, views = params.train, params.views
         lighter = ["views.crop", "the batches"]
         lighter += ["train.precision: bf16-mixed"] if train.precision == "32-true" else []
         lighter += ["a larger model.output_stride"] if params.model.output_stride < 32 else []
@@ -32,10 +44,39 @@ def explained_out_of_memory(params: Params) -> Iterator[None]:
             f"Out of memory at train.batch_labeled = {train.batch_labeled}, train.batch_unlabeled = "
             f"{train.batch_unlabeled}, views.crop = {list(views.crop)}, model.output_stride = "
             f"{params.model.output_stride}, train.precision = {train.precision} "
-            f"({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}). "
+            f"({_cause(error)}). "
             f"Lower {lighter[0]} or {lighter[1]}" + "".join(f", or try {key}" for key in lighter[2:]) + ". The last "
             "checkpoint stays: with the same values and more free memory, the run goes on from it."
         ) from error
+
+
+@contextmanager
+def explained_on_image(image: Path, size: Sequence[int], params: EvaluateParams) -> Iterator[None]:
+    """Turn running out of memory while an image is predicted into an error that says what to lower.
+
+    Raises:
+        UserError: naming the image, its `size` (height and width in pixels), and the keys that decide how much of it is
+            taken at once.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        windows = (
+            f"lower evaluate.window = {list(params.window)}, too"
+            if params.sliding_window
+            else "the stage `evaluate`, unlike training, can also go by windows (evaluate.sliding_window: true)"
+        )
+        raise UserError(
+            f"{image}: out of memory while predicting its {'x'.join(map(str, size))} pixels ({_cause(error)}). Set "
+            f"dataset.max_side, so that images are made smaller; {windows}."
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(". ") if text else type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:
