@@ -1,14 +1,11 @@
 import csv
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
-from ucc.config import Params
-from ucc.history import COLUMNS, History, TrainingProgress
+from ucc.history import COLUMNS, History
 
 
 def scalars(**values: float) -> dict[str, Tensor]:
@@ -82,19 +79,6 @@ def test_an_interrupted_row_goes_on_where_it_was() -> None:
         history.add(scalars(loss=0.3))
         history.close_row(3)
     assert after.rows == through.rows
-
-
-def test_progress_shows_step_losses_rate_speed_and_time_left(
-    tiny_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = iter([100.0, 110.0, 112.0])
-    monkeypatch.setattr("ucc.history.time.monotonic", lambda: next(now))
-    progress = TrainingProgress(tiny_params("train.steps=100").train, images_per_step=4, start=20)
-    progress.show({"step": 30, "loss": 1.23456, "lr": 0.02, "val_miou_head_1": 41.234})
-    progress.show({"step": 40, "loss": 1.0})
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == "step 30/100  loss 1.235  lr 0.02  val_miou_head_1 41.23  4.0 images/s  00:01:10 left"
-    assert second == "step 40/100  loss 1  20.0 images/s  00:00:12 left"
 
 
 def test_figures_of_classes_become_a_long_table(tmp_path: Path) -> None:

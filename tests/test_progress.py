@@ -1,10 +1,11 @@
-"""The line that tells how far work is: a bar in a terminal, whole lines in a log."""
+"""The line that tells how far work is: a bar in a terminal, whole lines in a log; and that of training."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from ucc.progress import SECONDS_BETWEEN_LINES, Progress
+from ucc.progress import SECONDS_BETWEEN_LINES, Progress, TrainingProgress
 
 
 class Clock:
@@ -64,3 +65,35 @@ def test_the_time_left_has_a_fitting_unit(
     progress = Progress("segmented", 2)
     advance(progress, clock, seconds)
     assert capsys.readouterr().err.endswith(f", {told} left\n")
+
+
+def test_training_shows_step_losses_rate_speed_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrainingProgress(steps=100, images_per_step=4, start=20)
+    clock.now += 10
+    progress.show({"step": 30, "loss": 1.23456, "lr": 0.02, "val_miou_head_1": 41.234})
+    clock.now += 2
+    progress.show({"step": 40, "loss": 1.0})
+    first, second = capsys.readouterr().out.splitlines()
+    figures = "loss 1.235  lr 0.02  val_miou_head_1 41.23"
+    assert first == f"step 30/100  {figures}  4.0 images/s  0% waiting for data  00:01:10 left"
+    assert second == "step 40/100  loss 1  20.0 images/s  0% waiting for data  00:00:36 left"
+
+
+def test_validation_is_no_time_of_training_and_waiting_for_data_is_a_share_of_it(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def batches() -> Iterator[int]:
+        for number in range(4):
+            clock.now += 1
+            yield number
+
+    progress = TrainingProgress(steps=4, images_per_step=6, start=0)
+    for number in progress.timed(batches()):
+        clock.now += 3
+        if number == 1:
+            with progress.apart():
+                clock.now += 100
+            progress.show({"step": 2})
+    progress.show({"step": 4})
+    assert "  1.5 images/s  25% waiting for data" in capsys.readouterr().out
+    assert progress.speed(4) == {"steps": 4, "images_per_second": 1.5, "waiting_for_data": 0.25}

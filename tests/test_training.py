@@ -6,6 +6,8 @@ import json
 import math
 import multiprocessing
 import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +32,9 @@ from ucc.methods.ucc import UCC
 from ucc.models.store import load_segmenter
 from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.runs import data_hash, fingerprint, locked
+from ucc.signals import StoppedError
 from ucc.torch_files import write_torch
-from ucc.training import TrainingPaths, train
+from ucc.training import Trainer, TrainingPaths, train
 
 LoadParams = Callable[..., Params]
 STEPS = 12
@@ -188,6 +191,55 @@ def test_a_second_trainer_is_refused_until_the_first_has_ended_however_it_ended(
     run = paths.runs / fingerprint(params, data_hash(tiny_dataset, tiny_manifest), DatasetInfo.read(tiny_dataset))
     with locked(run):
         pass
+
+
+def test_how_fast_a_training_was_is_told_and_kept_with_its_run_but_in_no_output_of_the_stage(
+    paths: TrainingPaths, tiny_params: LoadParams, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny_params("train.steps=3", "train.val_every=2", "method.name=supervised"), paths)
+    said = capsys.readouterr().out
+    assert re.search(r"^trained 3 steps: [\d.]+ images/s, [\d.]+% of the time waiting for data$", said, re.MULTILINE)
+    speed = json.loads((next(paths.runs.iterdir()) / "speed.json").read_text())
+    assert speed["steps"] == 3
+    assert speed["images_per_second"] > 0
+    assert 0 < speed["waiting_for_data"] < 1
+    assert not speed.keys() & json.loads(paths.metrics.read_text()).keys() - {"steps"}
+
+
+PRECISIONS = [
+    ("bf16-mixed", "cpu"),
+    *(pytest.param(p, "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))
+      for p in ("bf16-mixed", "16-mixed")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("precision", "accelerator"), PRECISIONS)
+def test_lower_precision_trains_in_parts_of_a_batch_and_goes_on_where_it_was(
+    precision: str, accelerator: str, paths: TrainingPaths, tiny_params: LoadParams, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tiny_params(
+        "train.steps=4", "train.val_every=2", "train.checkpoint_every=2", "train.batch_labeled=4",
+        "train.batch_unlabeled=4", "train.accumulation=2", f"train.precision={precision}",
+        f"train.accelerator={accelerator}",
+    )  # fmt: skip
+    log = Trainer._log
+
+    def note(self: Trainer, step: int, *others: Any) -> None:
+        log(self, step, *others)
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_log", note)
+        with pytest.raises(StoppedError):
+            train(params, paths)
+    state = read_checkpoint(next(paths.runs.iterdir()) / "checkpoint.pt")
+    assert state is not None
+    assert ("scale" in state["precision"]) == (precision == "16-mixed")
+    assert all(value.dtype != torch.bfloat16 for value in state["method"].values())  # the weights themselves stay
+    train(params, paths)
+    assert "going on after step 1" in capsys.readouterr().out
+    assert all(math.isfinite(float(row["loss"])) for row in rows(paths.history))
+    assert [int(row["step"]) for row in rows(paths.history)] == [1, 2, 3, 4]
 
 
 def test_deleted_outputs_of_a_finished_training_are_made_again_without_training(

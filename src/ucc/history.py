@@ -1,13 +1,11 @@
 """The course of training as a table, complete after every interruption."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ucc.config import TrainParams
 from ucc.files import write_csv
 
 # Present whatever the method, since DVC drops a plot of which one column is missing.
@@ -84,30 +82,6 @@ class History:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.rows, self._sums, self._counts = list(state["rows"]), dict(state["sums"]), dict(state["counts"])
-
-
-class TrainingProgress:
-    """What a person watching wants to see: step, losses, learning rate, images per second, time left."""
-
-    def __init__(self, params: TrainParams, images_per_step: int, start: int) -> None:
-        self._steps, self._images_per_step = params.steps, images_per_step
-        self._shown, self._since = start, time.monotonic()
-
-    def show(self, row: Mapping[str, float | int]) -> None:
-        """Print one line for a row of the history."""
-        step, now = int(row["step"]), time.monotonic()
-        per_step = (now - self._since) / max(1, step - self._shown)
-        self._shown, self._since = step, now
-        figures = "  ".join(
-            f"{name} {value:.2f}" if name.startswith("val_") else f"{name} {value:.4g}"
-            for name, value in row.items()
-            if name != "step"
-        )
-        left = time.strftime("%H:%M:%S", time.gmtime(per_step * (self._steps - step)))
-        print(
-            f"step {step}/{self._steps}  {figures}  {self._images_per_step / per_step:.1f} images/s  {left} left",
-            flush=True,
-        )
 
 
 def _shorten(value: float | int | None) -> float | int | str:

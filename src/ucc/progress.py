@@ -1,10 +1,11 @@
-"""Work on many files, and how far it is, for whoever waits for it."""
+"""How far work on many files, or a training, is, and how fast, for whoever waits for it."""
 
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -67,3 +68,64 @@ def read_parallel(read: Callable[[Item], Result], items: Sequence[Item], label: 
             results.append(result)
             progress.advance()
     return results
+
+
+class TrainingProgress:
+    """What a person watching wants to see: step, losses, learning rate, speed, time left.
+
+    `images_per_step` is that of all processes together. Speed is that of training alone, what happens `apart` from it
+    left out, and waiting for data is a part of it.
+    """
+
+    def __init__(self, steps: int, images_per_step: int, start: int) -> None:
+        self._steps, self._images_per_step, self._start = steps, images_per_step, start
+        self._begun = time.monotonic()
+        self._apart = self._waited = 0.0
+        self._shown = (start, self._begun, self._apart, self._waited)
+
+    def timed(self, batches: Iterator[Item]) -> Iterator[Item]:
+        """The same batches, with note taken of how long each was waited for."""
+        while True:
+            begun = time.monotonic()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._waited += time.monotonic() - begun
+            yield batch
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What happens here, such as validation, is no training."""
+        begun = time.monotonic()
+        yield
+        self._apart += time.monotonic() - begun
+
+    def show(self, row: Mapping[str, float | int]) -> None:
+        """Print one line for a row of the history: figures since the line before, time left by all since the start."""
+        step, now = int(row["step"]), time.monotonic()
+        shown, since, apart, waited = self._shown
+        self._shown = (step, now, self._apart, self._waited)
+        seconds = max(1e-9, now - since - (self._apart - apart))
+        figures = "  ".join(
+            f"{name} {value:.2f}" if name.startswith("val_") else f"{name} {value:.4g}"
+            for name, value in row.items()
+            if name != "step"
+        )
+        left = (now - self._begun) / max(1, step - self._start) * (self._steps - step)
+        print(
+            f"step {step}/{self._steps}  {figures}  {self._images_per_step * (step - shown) / seconds:.1f} images/s  "
+            f"{(self._waited - waited) / seconds:.0%} waiting for data  "
+            f"{time.strftime('%H:%M:%S', time.gmtime(left))} left",
+            flush=True,
+        )
+
+    def speed(self, step: int) -> dict[str, float | int]:
+        """Since the start: steps, images per second of training, and the share of its seconds spent on waiting."""
+        seconds = max(1e-9, time.monotonic() - self._begun - self._apart)
+        steps = step - self._start
+        return {
+            "steps": steps,
+            "images_per_second": round(self._images_per_step * steps / seconds, 2),
+            "waiting_for_data": round(self._waited / seconds, 4),
+        }

@@ -23,12 +23,13 @@ from ucc.distributed import gather, mean_record, on_first, one_voice, rank, sync
 from ucc.errors import UserError
 from ucc.evaluation import validate_miou
 from ucc.files import atomic_path, write_json
-from ucc.history import History, TrainingProgress
+from ucc.history import History
 from ucc.memory import explained_out_of_memory
 from ucc.methods import Method, StepLosses, build_method, method_class
 from ucc.models.store import SegmenterFacts, save_segmenter
 from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
 from ucc.optimizer import parameter_groups, set_learning_rate
+from ucc.progress import TrainingProgress
 from ucc.runs import data_hash, fingerprint, locked
 from ucc.seeding import seed as derive_seed
 from ucc.signals import StopRequest, stop_request
@@ -104,13 +105,15 @@ class Trainer:
             self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views, rank(), world()
         )
         images = params.batch_labeled + (params.batch_unlabeled if self.method.uses_unlabeled else 0)
-        progress = TrainingProgress(params, images, start)
+        progress = TrainingProgress(params.steps, images, start)
         self.wrapped.train()
         # Closed at once when training ends early: the workers end when told to, and ignore signals.
         with closing(training_batches(batches, start, params.steps, params.workers, fabric.device)) as loader:
-            for step, batch in zip(range(start, params.steps), loader, strict=True):
+            for step, batch in zip(range(start, params.steps), progress.timed(loader), strict=True):
                 self._learn(batch.to(fabric.device), step)
                 self._follow_up(step + 1, progress, stop)
+        if start < params.steps:
+            self._tell_speed(progress)
         self._publish()
 
     def _learn(self, batch: Batch, step: int) -> None:
@@ -129,7 +132,12 @@ class Trainer:
     def _follow_up(self, done: int, progress: TrainingProgress, stop: StopRequest) -> None:
         """What is due after `done` steps: validation, a row of the history, a checkpoint, the end."""
         params = self.params.train
-        validated = self._validate() if done % params.val_every == 0 or done == params.steps else {}
+        validated: dict[str, float] = {}
+        if done % params.val_every == 0 or done == params.steps:
+            if self.fabric.device.type == "cuda":
+                torch.cuda.synchronize(self.fabric.device)  # else its time were that of steps still in the queue, too
+            with progress.apart():
+                validated = self._validate()
         if validated or done % params.log_every == 0:
             self._log(done, validated, progress)
         stopping = self._stopping(stop)
@@ -265,6 +273,20 @@ class Trainer:
         if self.history.rows:
             self._write_live()
         return step
+
+    def _tell_speed(self, progress: TrainingProgress) -> None:
+        """Say, and keep with the run, how fast this was; not in what dvc.lock holds, which must not change with it."""
+        device, speed = self.fabric.device, progress.speed(self.params.train.steps)
+        line = (
+            "trained {steps} steps: {images_per_second} images/s, {waiting_for_data:.1%} of the time waiting for data"
+        )
+        if device.type == "cuda":
+            peaks = gather(torch.tensor([torch.cuda.max_memory_allocated(device)], device=device))
+            speed["peak_gpu_bytes"] = int(peaks.max())  # of the fullest one
+            line += f", at most {speed['peak_gpu_bytes'] / 2**30:.2f} GiB of a GPU"
+        if rank() == 0:
+            print(line.format(**speed), flush=True)
+            write_json(self.run / "speed.json", speed)
 
     def _publish(self) -> None:
         """Put the final and the best segmenter where the next stages look for them."""
