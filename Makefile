@@ -56,7 +56,7 @@ lint: setup ## check style and types
 
 lock: setup ## resolve pyproject.toml anew into requirements/*.txt
 	$(COMPILE) pyproject.toml --upgrade --extra train --extra serve --extra dev -o $(LOCK)
-	$(COMPILE) pyproject.toml --extra train --constraint $(LOCK) -o requirements/train.txt
+	$(COMPILE) pyproject.toml --extra train --extra s3 --constraint $(LOCK) -o requirements/train.txt
 	$(COMPILE) pyproject.toml --extra serve --constraint $(LOCK) -o requirements/serve.txt
 
 images: ## build the images ucc:train and ucc:serve (a package index of your own: PIP_INDEX_URL, UV_DEFAULT_INDEX)
