@@ -88,7 +88,8 @@ def test_every_locked_package_is_pinned_and_hashed_and_no_lock_names_an_index(lo
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("serve.txt", ("serve",)), ("train.txt", ("train", "s3")), ("dev.txt", ("train", "serve", "dev"))]
+    ("lock", "extras"),
+    [("serve.txt", ("serve",)), ("train.txt", ("train", "s3")), ("dev.txt", ("train", "serve", "dev"))],
 )
 def test_each_lock_holds_what_pyproject_asks_for(lock: str, extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -281,6 +281,31 @@ def test_the_best_segmenter_is_the_one_of_the_highest_score_on_val(undisturbed: 
     assert load_segmenter(undisturbed.best)[1].step == best
 
 
+def test_the_best_segmenter_of_steps_that_were_lost_by_a_kill_is_not_taken_for_the_best(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU steps that are repeated are not equal bit for bit, and another one may be the best."""
+    params = tiny_params("train.checkpoint_every=5", "method.name=supervised")
+    scores = {4: 10.0, 8: 50.0, 12: 5.0}
+    log = Trainer._log
+
+    def killed(self: Trainer, step: int, *others: Any) -> None:
+        validated, *rest = others
+        log(self, step, validated and {"val_miou_head_1": scores[step]}, *rest)
+        if step == 8 and scores[8] > 10:
+            scores[8] = 5.0
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_log", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(params, paths)
+    train(params, paths)
+    assert json.loads(paths.metrics.read_text())["best_step"] == 4
+    assert load_segmenter(paths.best)[1].step == 4
+    (run,) = paths.runs.iterdir()
+    assert [file.name for file in run.glob("best_*")] == ["best_4.pt"]
+
+
 def test_the_final_segmenter_knows_what_it_is(
     undisturbed: TrainingPaths, tiny_params: LoadParams, tiny_dataset: Path, tiny_manifest: Manifest
 ) -> None:

@@ -94,6 +94,7 @@ class Trainer:
         self.history = History()
         self.watch = LossWatch()
         self.best: dict[str, float] = {"miou": -1.0, "step": 0}
+        self.kept = self.best["step"]  # what the checkpoint says is the best; the one before may name another
 
     def fit(self, stop: StopRequest | None = None) -> None:
         """The training loop; on `stop` it ends after the step, with its checkpoint."""
@@ -191,7 +192,7 @@ class Trainer:
         if validated and validated["val_miou_head_1"] > self.best["miou"]:
             self.best = {"miou": validated["val_miou_head_1"], "step": step}
             if rank() == 0:
-                save_segmenter(self.run / "best.pt", self.method.segmenter, self._facts(step))
+                save_segmenter(self._best_at(step), self.method.segmenter, self._facts(step))
         self._write_live()
 
     def _require_finite(self) -> None:
@@ -236,6 +237,14 @@ class Trainer:
     def _save(self, step: int) -> None:
         """All processes wait for the first one's file, so that none tells of a checkpoint that could not be written."""
         on_first(lambda: save_checkpoint(self.run / "checkpoint.pt", self._state(step)))
+        # One that was killed after its checkpoint may have had another best: on a GPU steps are not repeated exactly.
+        needed, self.kept = {self.kept, self.best["step"]}, self.best["step"]
+        for file in self.run.glob("best_*.pt") if rank() == 0 else ():
+            if file not in {self._best_at(best) for best in needed}:
+                file.unlink()
+
+    def _best_at(self, step: float) -> Path:
+        return self.run / f"best_{step:.0f}.pt"
 
     def _state(self, step: int) -> dict[str, Any]:
         return {
@@ -269,6 +278,7 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.history.load_state_dict(state["history"])
         self.best = state["best"]
+        self.kept = self.best["step"]
         # DVC deletes a stage's outputs before it starts the stage again.
         if self.history.rows:
             self._write_live()
@@ -293,6 +303,5 @@ class Trainer:
         if rank() > 0:
             return
         save_segmenter(self.paths.final, self.method.segmenter, self._facts(self.params.train.steps))
-        best = self.run / "best.pt"
         with atomic_path(self.paths.best) as temporary:
-            shutil.copyfile(best, temporary)
+            shutil.copyfile(self._best_at(self.best["step"]), temporary)
