@@ -1,4 +1,6 @@
+import multiprocessing
 import pickle
+import signal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -316,6 +318,18 @@ def test_a_damaged_image_is_named_in_one_line(tmp_path: Path, tiny_params: LoadP
     with pytest.raises(UserError, match=r"x\.png: not an image") as caught:
         next(iter(training_batches(prepared, 0, 3, workers, CPU)))
     assert "\n" not in str(caught.value)
+    # As long as there are any, Python waits for them at its end; they do not end by a signal.
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_end_when_batches_are_no_longer_wanted(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    prepared = training_batches(batches(tiny_dataset, tiny_manifest, tiny_params()), 0, 500, 2, CPU)
+    next(prepared)
+    assert len(multiprocessing.active_children()) == 2
+    prepared.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_a_batch_moves_to_a_device_with_its_slots_left_behind(
@@ -326,10 +340,14 @@ def test_a_batch_moves_to_a_device_with_its_slots_left_behind(
     assert moved["labeled slots"].device.type == moved["slots"].device.type == "cpu"
 
 
-def test_workers_use_one_thread_each() -> None:
+def test_workers_use_one_thread_each_and_leave_signals_to_the_trainer() -> None:
     threads = cv2.getNumThreads()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         loader._start_worker(0)
         assert cv2.getNumThreads() == 1
+        assert all(signal.getsignal(number) is signal.SIG_IGN for number in handlers)
     finally:
         cv2.setNumThreads(threads)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
