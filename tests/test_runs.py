@@ -1,9 +1,11 @@
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -97,24 +99,29 @@ def hold(folder: Path, ready: Connection) -> None:
         ready.recv()
 
 
-def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
+@contextmanager
+def held(folder: Path, method: str) -> Iterator[BaseProcess]:
+    """A process that holds the lock of `folder`, killed in the end."""
+    context = multiprocessing.get_context(method)
     here, there = context.Pipe()
-    first = context.Process(target=hold, args=(tmp_path / "run", there))
+    first = context.Process(target=hold, args=(folder, there))
     first.start()
     assert here.recv() == "held"
     try:
-        with (
-            pytest.raises(UserError, match=f"run: process {first.pid} is training this very run"),
-            locked(tmp_path / "run"),
-        ):
-            pass
-        with locked(tmp_path / "another run"):
-            pass
+        yield first
     finally:
         first.kill()
         first.join()
-    with locked(tmp_path / "run"):
+
+
+def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with held(folder, "forkserver") as first:
+        with pytest.raises(UserError, match=f"run: process {first.pid} is training this very run"), locked(folder):
+            pass
+        with locked(tmp_path / "another run"):
+            pass
+    with locked(folder):
         pass
 
 
@@ -124,20 +131,9 @@ def test_a_trainer_in_a_container_is_named_by_what_stops_it(
 ) -> None:
     """By docker/run its name, by compose its id, the host name inside: its process has another number out here."""
     monkeypatch.setenv("UCC_CONTAINER", container)
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe()
-    first = context.Process(target=hold, args=(tmp_path / "run", there))
-    first.start()
-    assert here.recv() == "held"
-    try:
-        with (
-            pytest.raises(UserError, match=f"container {container} is .*`docker stop {container}`"),
-            locked(tmp_path / "run"),
-        ):
-            pass
-    finally:
-        first.kill()
-        first.join()
+    told = f"container {container} is .*`docker stop {container}`"
+    with held(tmp_path / "run", "fork"), pytest.raises(UserError, match=told), locked(tmp_path / "run"):
+        pass
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:
