@@ -74,16 +74,16 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def in_thread(app: FastAPI) -> Iterator[int]:
-    """The port of a service that runs until the block ends."""
+def in_thread(app: FastAPI, listener: socket.socket | None = None) -> Iterator[int]:
+    """The port of a service that runs until the block ends, by default on a socket that uvicorn makes."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=PatientProtocol, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener] if listener else None})
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive()
             time.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield (listener or server.servers[0].sockets[0]).getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()

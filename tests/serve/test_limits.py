@@ -1,5 +1,6 @@
 """What is refused before it costs anything: by bytes, by pixels, by time."""
 
+import asyncio
 import json
 import socket
 import struct
@@ -21,6 +22,7 @@ from ucc.segmenter import Segmenter
 from ucc.serve.app import create_app
 from ucc.serve.connections import PatientProtocol
 from ucc.serve.pictures_api import ANSWERS
+from ucc.serve.server import listen
 
 PICTURE = encode_png(np.full((4, 4, 3), 9, np.uint8))
 
@@ -144,6 +146,22 @@ def test_a_connection_on_which_no_request_comes_is_closed(
     with connect(port) as client:
         client.sendall(begun)
         assert received(client).count(b"HTTP/1.1 200 ") == begun.count(b"\r\n\r\n")
+
+
+def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[int] = []
+    made = PatientProtocol.connection_made
+
+    def connection_made(self: PatientProtocol, transport: asyncio.Transport) -> None:
+        made(self, transport)
+        options.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(PatientProtocol, "connection_made", connection_made)
+    with in_thread(create_app(Segmenter(model, threads=1)), listen("127.0.0.1", 0)) as port:
+        assert ask(port, "GET", "/v2/health/live").status == 200
+    assert options == [1]
 
 
 def test_a_client_that_does_not_take_its_answer_is_cut_off(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
