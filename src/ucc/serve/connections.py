@@ -19,8 +19,8 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request, and send its answer as it comes."""
         super().connection_made(transport)
-        # asyncio does so itself, but not on sockets that were made by hand, as `listen` does: there the body of an answer
-        # would wait some 40 ms for the client to acknowledge its head.
+        # asyncio does so itself, but not where the listening socket was made by hand, as by `listen`: there the body of
+        # an answer would wait some 40 ms for the client to acknowledge its head.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._expect_headers()
 
