@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=64)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    # It has what the service uses of an exported segmenter, and none of the rest.
     app = create_app(TorchSegmenter(arguments.model), Limits(queue=arguments.queue))  # type: ignore[arg-type]
     with listen("127.0.0.1", 0) as listener:
         print(f"{arguments.model} at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

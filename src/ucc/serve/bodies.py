@@ -76,6 +76,7 @@ class LastAnswer(JSONResponse):
         super().__init__(content, status, headers)
         self._most = most * LINGER_BODIES
 
+    # The arguments' names are ASGI's.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer, and listen for a while."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -16,6 +16,7 @@ class PatientProtocol(H11Protocol):
     _taking_due: asyncio.TimerHandle | None = None
     idle_seconds = IDLE_SECONDS
 
+    # uvicorn narrows the type of asyncio's protocol too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request, and send its answer as it comes."""
         super().connection_made(transport)

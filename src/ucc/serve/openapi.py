@@ -75,6 +75,7 @@ def complete(app: FastAPI) -> None:
             known[model.__name__] = described
         return schema
 
+    # FastAPI's documented way to change its page.
     app.openapi = openapi  # type: ignore[method-assign]
 
 

@@ -52,6 +52,7 @@ class Server(uvicorn.Server):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    # The arguments' names are uvicorn's.
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Begin to end, or end sooner."""
         self.interrupted = self.interrupted or sig == signal.SIGINT
