@@ -11,7 +11,7 @@ import yaml
 
 from ucc.errors import UserError
 from ucc.experiments import __main__ as command
-from ucc.experiments.finished import Finished, finished_runs, queued_names
+from ucc.experiments.finished import Finished, finished_runs, queued_runs
 from ucc.experiments.plan import PLACES, Paper, Plan, flatten, identity, read_plan
 from ucc.experiments.plot import plot
 from ucc.experiments.recorded import lost_rows, recorded_runs
@@ -162,9 +162,9 @@ f3b87bc  waiting-s1  Oct 02, 2026  Queued
 
 Worker status: 2 active, 0 idle
 """
-    assert queued_names(status) == {"running-s0", "waiting-s1"}
-    assert queued_names(status.replace("2 active", "0 active")) == {"waiting-s1"}
-    assert queued_names("No experiment tasks in the queue.\n\nWorker status: 0 active, 0 idle\n") == set()
+    assert set(queued_runs(status).values()) == {"running-s0", "waiting-s1"}
+    assert set(queued_runs(status.replace("2 active", "0 active")).values()) == {"waiting-s1"}
+    assert queued_runs("No experiment tasks in the queue.\n\nWorker status: 0 active, 0 idle\n") == {}
 
 
 @pytest.mark.usefixtures("repository")
@@ -187,6 +187,27 @@ def test_only_what_is_neither_done_nor_waiting_is_queued(
     assert f"done     {plan.runs[0].name}: mIoU 44.50" in shown
     assert f"waiting  {plan.runs[1].name}" in shown
     assert "10 of 12 runs queued" in shown
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_run_that_two_tables_share_is_queued_once(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = plan.runs[1:3]
+    elsewhere = one.name.replace("methods", "components")
+    again = replace(two, name=two.name.replace("supervised", "baseline"))
+    queued: list[str] = []
+
+    def dvc(*arguments: str) -> str:
+        queued.extend(arguments[4:5])
+        return f"Task Name Created Status\n1234567 {elsewhere} 10:32 PM Queued\n"
+
+    monkeypatch.setattr(command, "_dvc", dvc)
+    command.queue(replace(plan, runs=(one, two, again)))
+    assert queued == [two.name]
+    shown = capsys.readouterr().out
+    assert f"waiting  {one.name}: the same run as {elsewhere}\n" in shown
+    assert f"waiting  {again.name}: the same run as {two.name}\n" in shown
 
 
 def test_the_command_writes_its_files(plan: Plan, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 
 from ucc.errors import UserError
-from ucc.experiments.finished import Finished, finished_runs, queued_names
-from ucc.experiments.plan import Plan, differences, exact_params, identity, read_plan
+from ucc.experiments.finished import Finished, finished_runs, queued_runs
+from ucc.experiments.plan import Plan, differences, exact_params, identity, read_plan, run_tag
 from ucc.experiments.recorded import COLUMNS, lost_rows, recorded_runs
 from ucc.experiments.table import CELL_COLUMNS, cell_rows, cells, markdown, run_rows
 from ucc.files import write_csv, write_text
@@ -28,18 +28,19 @@ RESULTS = Path("results")
 def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
     finished, present = done_runs(), load_params()
-    waiting = queued_names(_dvc("queue", "status"))
+    waiting = queued_runs(_dvc("queue", "status"))
     added = 0
     for run in plan.runs:
         done = finished.get(identity(asdict(run.params)))
         if done:
             print(f"done     {run.name}: mIoU {done.evaluation['head_1']['miou']:.2f} ({done.revision})")
-        elif run.name in waiting:
-            print(f"waiting  {run.name}")
+        elif name := waiting.get(run_tag(run.name)):
+            print(f"waiting  {run.name}" + (f": the same run as {name}" if name != run.name else ""))
         else:
             changes = [argument for change in differences(run.params, present) for argument in ("-S", change)]
             # Up to the figures; `dvc exp apply` and `dvc repro` export the one that is wanted.
             _dvc("exp", "run", "--queue", "--name", run.name, *changes, "evaluate")
+            waiting[run_tag(run.name)] = run.name
             added += 1
             print(f"queued   {run.name}", flush=True)
     print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ucc.errors import UserError
-from ucc.experiments.plan import identity
+from ucc.experiments.plan import identity, run_tag
 from ucc.params import load_params
 
 EXPERIMENTS = "refs/exps"
@@ -48,14 +48,14 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
     return found
 
 
-def queued_names(status: str) -> set[str]:
-    """Names of the experiments that wait or run, from what `dvc queue status` prints.
+def queued_runs(status: str) -> dict[str, str]:
+    """Names of the experiments that wait or run, by `run_tag`, from what `dvc queue status` prints.
 
     What a killed worker was at stays "Running" there for ever, so without a worker nothing runs.
     """
     rows = [line.split() for line in status.splitlines()]
     alive = ("Queued",) if "Worker status: 0 active" in status else ("Queued", "Running")
-    return {row[1] for row in rows if len(row) > 2 and row[-1] in alive}
+    return {run_tag(row[1]): row[1] for row in rows if len(row) > 2 and row[-1] in alive}
 
 
 def _identity(params: str) -> str | None:

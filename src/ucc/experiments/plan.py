@@ -113,6 +113,11 @@ def identity(params: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def run_tag(name: str) -> str:
+    """The digits of its `identity` that the name of a run ends with: alike for one run that stands in two tables."""
+    return name.rpartition("-")[2]
+
+
 def exact_params(plan: Plan) -> dict[str, Any]:
     """The parameters of every run: what all share, and by name of the run what each adds."""
     flat = {run.name: {k: v for k, v in flatten(asdict(run.params)).items() if k not in PLACES} for run in plan.runs}
