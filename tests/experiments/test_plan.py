@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from ucc.errors import UserError
-from ucc.experiments.plan import Plan, differences, flatten, identity, read_plan
+from ucc.experiments.identity import flatten, identity
+from ucc.experiments.plan import Plan, differences, read_plan
 from ucc.experiments.table import cells
 from ucc.params import load_params
 
@@ -84,14 +85,39 @@ def test_an_entry_of_a_mapping_that_is_empty_is_added(tmp_path: Path) -> None:
     [
         ({"arm": {}}, "unknown key arm; did you mean arms?"),
         ({"seeds": None}, "missing key seeds"),
-        ({"seeds": [1, 1]}, "must be a list of different numbers"),
+        ({"seeds": [1, 1]}, "must be a list of different whole numbers"),
+        ({"seeds": [0, "0"]}, "must be a list of different whole numbers"),
+        ({"seeds": [[0], [1]]}, "must be a list of different whole numbers"),
+        ({"seeds": [True]}, "must be a list of different whole numbers"),
+        ({"title": 5}, "title = 5: must be text"),
+        ({"note": ["a"]}, "note = ['a']: must be text"),
+        ({"params": 5}, "params = 5: must be text"),
+        ({"set": ["train.steps"]}, "set must map keys of params.yaml to values"),
+        ({"set": {"train.seed": 3}}, "set sets train.seed; list the seeds under seeds"),
+        ({"arms": {"a": {"train.seed": 3}}}, "arms.a sets train.seed"),
+        ({"arms": {1: {}, "1": {"method.name": "ucc"}}}, "arms: two names are the same when written: 1, '1'"),
+        ({"arms": {"a": {"partition.ratio": "1/4"}}}, "partition.ratio is set by arms.a and by columns.1/16"),
+        (
+            {
+                "arms": {
+                    "a": {"method.name": "supervised"},
+                    "b": {"method.name": "supervised", "method.gct.flaw_threshold": 0.1},
+                }
+            },
+            "arm a, column 1/16 and arm b, column 1/16 ask for the same run",
+        ),
         ({"params": "absent.yaml"}, "params = absent.yaml: no such file"),
         ({"arms": {"a": "ucc"}}, "arms.a must map keys"),
         ({"arms": ["ucc", "cps"]}, "arms must map names to settings"),
+        ({"arms": {"a": {"method.nam": "ucc"}}}, "arm a, column 1/16: "),
         ({"arms": {"a": {"method.nam": "ucc"}}}, "unknown key method.nam"),
         ({"arms": {"a": {"method.name": "uc"}}}, "must be one of supervised"),
         ({"paper": {"figures": {}}}, "paper must be a mapping with the keys protocol and figures"),
         ({"paper": {"protocol": {"train.step": 1}, "figures": {}}}, "paper.protocol.train.step: no key"),
+        ({"paper": {"protocol": [], "figures": {}}}, "paper.protocol must map keys"),
+        ({"paper": {"protocol": {}, "figures": [1]}}, "paper.figures must map arms"),
+        ({"paper": {"protocol": {}, "figures": {"baseline": 3}}}, "paper.figures.baseline must map columns"),
+        ({"paper": {"protocol": {}, "figures": {"baseline": {"1/8": "70"}}}}, "must be a number"),
         ({"paper": {"protocol": {}, "figures": {"ucc": {}}}}, "paper.figures.ucc: no arm of that name"),
         ({"paper": {"protocol": {}, "figures": {"baseline": {"1/4": 70.0}}}}, "for one of the columns 1/16, 1/8"),
     ],
@@ -104,8 +130,12 @@ def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: st
 def test_absent_and_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
         read_plan(tmp_path / "absent.yaml")
-    (tmp_path / "broken.yaml").write_text("arms: [")
-    with pytest.raises(UserError, match=r"broken\.yaml: not valid YAML"):
+    for content in (b"arms: [", b"title: a\ntitle: b\n", b"arms: {a: {}, a: {}}\n", b"? [1]\n: 2\n", b"null: 1\n"):
+        (tmp_path / "broken.yaml").write_bytes(content)
+        with pytest.raises(UserError, match=r"broken\.yaml: not valid YAML"):
+            read_plan(tmp_path / "broken.yaml")
+    (tmp_path / "broken.yaml").write_bytes("title: Größe".encode("latin-1"))
+    with pytest.raises(UserError, match=r"broken\.yaml: not UTF-8"):
         read_plan(tmp_path / "broken.yaml")
 
 
@@ -115,3 +145,9 @@ def test_every_run_of_the_shipped_files_is_possible_and_figures_of_the_paper_sta
     assert plan.runs
     shown = [cell.paper for cell in cells(plan, {})]
     assert all(shown) if "cityscapes" in path.stem or "voc2012" in path.stem else not any(shown)
+
+
+def test_the_papers_figures_do_not_stand_beside_runs_that_an_override_changed() -> None:
+    path = ROOT / "experiments/table7_sharing_cityscapes.yaml"
+    assert all(cell.paper for cell in cells(read_plan(path, ["dataset.root=/elsewhere", "train.devices=4"]), {}))
+    assert not any(cell.paper for cell in cells(read_plan(path, ["train.steps=3000"]), {}))

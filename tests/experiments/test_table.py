@@ -1,21 +1,27 @@
 """From experiments in git to the table, and what gets queued."""
 
+import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from ucc.errors import UserError
 from ucc.experiments import __main__ as command
+from ucc.experiments.content import Paper
+from ucc.experiments.done import done_runs
 from ucc.experiments.finished import Finished, finished_runs, queued_runs
-from ucc.experiments.plan import PLACES, Paper, Plan, flatten, identity, read_plan
+from ucc.experiments.identity import PLACES, flatten, identity
+from ucc.experiments.plan import Plan, read_plan
 from ucc.experiments.plot import plot
 from ucc.experiments.recorded import lost_rows, recorded_runs
-from ucc.experiments.table import cell_rows, cells, markdown, run_rows
+from ucc.experiments.table import cell_rows, cells, markdown, require_same_data, run_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +48,9 @@ def results(plan: Plan, leave_out: tuple[str, str, int] | None = None) -> dict[s
             run.name,
             "0123456789",
             "aaaa",
-            {"head_1": {"miou": (50.0 if run.arm == "ucc" else 40.0) + run.seed}, "manifest": "cafe"},
+            "cafe",
+            {"head_1": (50.0 if run.arm == "ucc" else 40.0) + run.seed}
+            | ({"head_2": 51.0 + run.seed, "more_certain": 60.0} if run.arm == "ucc" else {}),
         )
         for run in plan.runs
         if (run.arm, run.column, run.seed) != leave_out
@@ -79,7 +87,7 @@ def test_runs_of_different_code_are_pointed_out(plan: Plan) -> None:
     finished = results(plan)
     assert "states of the source code" not in markdown(plan, cells(plan, finished), finished)
     key = next(iter(finished))
-    finished[key] = Finished("x", "1", "bbbb", finished[key].evaluation)
+    finished[key] = replace(finished[key], code="bbbb")
     assert "2 states of the source code: aaaa, bbbb" in markdown(plan, cells(plan, finished), finished)
 
 
@@ -125,16 +133,43 @@ def repository(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     git(folder, "commit", "--quiet", "-m", "project")
     git(folder, "update-ref", "refs/exps/12/345/unfinished", "HEAD")
     params = asdict(plan.runs[0].params) | {"dataset": asdict(plan.runs[0].params.dataset) | {"root": "/elsewhere"}}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    (folder / "metrics").mkdir()
-    (folder / "metrics/evaluation.json").write_text(json.dumps({"head_1": {"miou": 44.5}, "manifest": "cafe"}))
-    git(folder, "add", "-A")
-    git(folder, "commit", "--quiet", "-m", "experiment")
-    git(folder, "update-ref", "refs/exps/12/345/mine", "HEAD")
-    git(folder, "update-ref", "refs/exps/celery/stash", "HEAD")
-    git(folder, "reset", "--quiet", "--hard", "HEAD~1")
+    commit_experiment(folder, "mine", params, {"head_1": {"miou": 44.5}, "manifest": "cafe"})
+    git(folder, "update-ref", "refs/exps/celery/stash", "refs/exps/12/345/mine")
     monkeypatch.chdir(folder)
     return folder
+
+
+def commit_experiment(folder: Path, name: str, params: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    """What DVC keeps of a whole run: its parameters, what it measured, and dvc.lock, which vouches for both."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "metrics").mkdir(exist_ok=True)
+    (folder / "metrics/train.json").write_text(json.dumps({"best_val_miou": 45.123456}))
+    (folder / "metrics/evaluation.json").write_text(json.dumps(evaluation))
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock_of(params, (folder / "metrics/evaluation.json").read_bytes())))
+    git(folder, "add", "params.yaml", "dvc.lock", "metrics")
+    git(folder, "commit", "--quiet", "-m", name)
+    git(folder, "update-ref", f"refs/exps/12/345/{name}", "HEAD")
+    git(folder, "reset", "--quiet", "--hard", "HEAD~1")
+
+
+def lock_of(params: dict[str, Any], evaluation: bytes) -> dict[str, Any]:
+    """A dvc.lock in which each stage depends on what the one before made."""
+    sections = {
+        "download": ["dataset"],
+        "partition": ["partition"],
+        "validate": ["validation"],
+        "train": ["model", "views", "method", "train"],
+        "evaluate": ["evaluate", "train.accelerator"],
+    }
+    made = {stage: {"path": f"made by {stage}", "md5": hashlib.md5(stage.encode()).hexdigest()} for stage in sections}
+    made["evaluate"] = {"path": "metrics/evaluation.json", "md5": hashlib.md5(evaluation).hexdigest()}
+    flat = flatten(params)
+    stages, before = {}, {"path": "src/code.py", "md5": "0"}
+    for stage, keys in sections.items():
+        used = {key: params[key] if key in params else flat[key] for key in keys}
+        stages[stage] = {"deps": [{**before}], "params": {"params.yaml": used}, "outs": [made[stage]]}
+        before = made[stage]
+    return {"schema": "2.0", "stages": stages}
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -145,7 +180,37 @@ def test_finished_experiments_are_found_by_their_parameters(plan: Plan, reposito
     found = finished_runs(repository)
     assert list(found) == [identity(asdict(plan.runs[0].params))]
     (done,) = found.values()
-    assert (done.name, done.evaluation["head_1"]["miou"]) == ("mine", 44.5)
+    assert (done.name, done.manifest, done.figures) == ("mine", "cafe", {"head_1": 44.5, "best": 45.1235})
+
+
+def relock(folder: Path, spoil: Callable[[dict[str, Any]], None]) -> None:
+    """Commit the finished experiment anew with another dvc.lock."""
+    git(folder, "checkout", "--quiet", "--detach", "refs/exps/12/345/mine")
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())
+    spoil(lock["stages"])
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+    git(folder, "commit", "--quiet", "--all", "--amend", "-m", "spoilt")
+    git(folder, "update-ref", "refs/exps/12/345/mine", "HEAD")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda stages: stages["train"]["params"]["params.yaml"]["train"].update(lr=0.7),
+        lambda stages: stages["evaluate"]["params"]["params.yaml"].update({"train.accelerator": "cuda"}),
+        lambda stages: stages["train"]["outs"][0].update(md5="of another model"),
+        lambda stages: stages["evaluate"]["outs"][0].update(md5="of another evaluation"),
+        lambda stages: stages.pop("evaluate"),
+    ],
+    ids=["trained otherwise", "evaluated otherwise", "another model", "another evaluation", "not evaluated"],
+)
+def test_an_experiment_that_stopped_on_the_way_does_not_count_with_the_figures_of_another(
+    repository: Path, spoil: Callable[[dict[str, Any]], None]
+) -> None:
+    relock(repository, lambda _: None)
+    assert finished_runs(repository)
+    relock(repository, spoil)
+    assert finished_runs(repository) == {}
 
 
 def test_outside_a_repository_the_error_says_so(tmp_path: Path) -> None:
@@ -217,7 +282,7 @@ def test_the_command_writes_its_files(plan: Plan, repository: Path, capsys: pyte
     assert "11 runs are missing" in capsys.readouterr().out
     rows = (repository / "results/methods.csv").read_text().splitlines()
     assert rows[0].startswith("arm,column,seed,head_1")
-    assert rows[1].startswith("supervised,1/16,0,44.5")
+    assert rows[1].startswith("supervised,1/16,0,44.5,,,45.1235,")
     assert len(rows) == 13
     summary = (repository / "results/methods.table.csv").read_text().splitlines()
     assert summary[0] == "arm,column,mean,sd,runs,seeds,paper"
@@ -250,9 +315,57 @@ def test_a_table_does_not_take_the_place_of_figures_that_it_does_not_hold(plan: 
     before = {path: path.read_bytes() for path in Path("results").iterdir()}
     git(Path(), "update-ref", "-d", "refs/exps/12/345/mine")
     other = replace(plan.runs[0], params=replace(plan.runs[0].params, train=replace(plan.runs[0].params.train, lr=0.3)))
-    with pytest.raises(UserError, match=r"figures of 1 runs .* supervised 1/16 seed 0\. Delete these lines"):
+    with pytest.raises(UserError, match=r"figures of 1 runs .* supervised 1/16 seed 0\. Give the file another name"):
         command.table(replace(plan, runs=(other, *plan.runs[1:])))
     assert {path: path.read_bytes() for path in Path("results").iterdir()} == before
+
+
+@pytest.mark.usefixtures("repository")
+def test_figures_of_other_parameters_do_not_take_the_place_of_those_in_the_table(plan: Plan) -> None:
+    command.table(plan)
+    shorter = replace(plan.runs[0].params, train=replace(plan.runs[0].params.train, steps=499))
+    commit_experiment(Path(), "shorter", asdict(shorter), {"head_1": {"miou": 11.0}, "manifest": "cafe"})
+    before = Path("results/methods.csv").read_bytes()
+    with pytest.raises(UserError, match="figures of 1 runs"):
+        command.table(replace(plan, runs=(replace(plan.runs[0], params=shorter), *plan.runs[1:])))
+    assert Path("results/methods.csv").read_bytes() == before
+
+
+@pytest.mark.usefixtures("repository")
+def test_an_arm_can_be_renamed(plan: Plan) -> None:
+    command.table(plan)
+    renamed = tuple(replace(r, arm="baseline") if r.arm == "supervised" else r for r in plan.runs)
+    command.table(replace(plan, arms=("baseline", "ucc"), runs=renamed))
+    assert "baseline,1/16,0,44.5" in Path("results/methods.csv").read_text()
+
+
+def test_a_recorded_row_counts_more_than_an_experiment_of_this_clone(
+    plan: Plan, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.table(plan)
+    rows = (repository / "results/methods.csv").read_text()
+    assert done_runs(Path("results"), Path()).disagreements == []
+    commit_experiment(repository, "faulty", asdict(plan.runs[0].params), {"head_1": {"miou": 9.0}, "manifest": "cafe"})
+    capsys.readouterr()
+    command.table(plan)
+    assert (repository / "results/methods.csv").read_text() == rows
+    assert "note: faulty: 9.00 in this clone" in capsys.readouterr().err
+
+
+def test_runs_on_different_data_are_not_averaged(plan: Plan) -> None:
+    finished = results(plan)
+    require_same_data(plan, finished)
+    key = identity(asdict(plan.runs[1].params))
+    finished[key] = replace(finished[key], manifest="beef")
+    with pytest.raises(UserError, match=f"{plan.runs[0].name} was made with partition cafe and {plan.runs[1].name}"):
+        require_same_data(plan, finished)
+
+
+def test_what_else_is_known_of_the_runs_stands_below(plan: Plan) -> None:
+    text = markdown(plan, cells(plan, results(plan)), results(plan))
+    assert "| | head 2 | surer head right |" in text
+    assert "| ucc, 1/8 | 52.0 ± 1.0 (3) | 60.0 ± 0.0 (3) |" in text
+    assert "| supervised, 1/8 |" not in text
 
 
 TABLES = [path for path in (ROOT / "experiments").glob("*.yaml") if (ROOT / f"results/{path.stem}.csv").exists()]
@@ -264,11 +377,39 @@ def test_no_committed_figure_is_lost_when_its_table_is_written_again(path: Path)
     assert lost_rows(ROOT / f"results/{path.stem}.csv", rows) == []
 
 
-def test_a_spoilt_row_is_named(plan: Plan, repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("44.5", "lots", r"methods\.csv:2: head_1 = lots is no percentage\. .* counts as missing"),
+        ("44.5", "nan", r"methods\.csv:2: head_1 = nan is no percentage"),
+        ("44.5", "445", r"methods\.csv:2: head_1 = 445 is no percentage"),
+        ("44.5", "", r"methods\.csv:2: a run without head_1"),
+        ("cafe", "", r"methods\.csv:2: a run without manifest"),
+        ("arm,column", "was,lost", r"methods\.csv: its first line is not that of a table of runs"),
+        ("supervised,1/16,1", "<<<<<<< HEAD\nsupervised,1/16,1", r"methods\.csv:3: a merge that was not finished"),
+        ("supervised,1/16,1", "Größe,1/16,1", r"methods\.csv: not a table in UTF-8"),
+    ],
+)
+def test_a_spoilt_table_is_named(plan: Plan, repository: Path, old: str, new: str, message: str) -> None:
     command.table(plan)
     path = repository / "results/methods.csv"
-    path.write_text(path.read_text().replace("44.5", "lots"))
-    with pytest.raises(UserError, match=r"methods\.csv:2: not a run .* counts as missing"):
+    path.write_text(path.read_text().replace(old, new, 1), encoding="latin-1")
+    with pytest.raises(UserError, match=message):
+        recorded_runs(repository / "results")
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=message):
+        command.table(plan)
+    assert path.read_bytes() == before
+
+
+def test_two_results_of_one_run_are_named(plan: Plan, repository: Path) -> None:
+    command.table(plan)
+    for kind in ("csv", "params.yaml"):
+        shutil.copy(repository / f"results/methods.{kind}", repository / f"results/others.{kind}")
+    assert recorded_runs(repository / "results")
+    path = repository / "results/others.csv"
+    path.write_text(path.read_text().replace("44.5", "43.5"))
+    with pytest.raises(UserError, match=r"methods\.csv:2 and .*others\.csv:2: two results of one run"):
         recorded_runs(repository / "results")
 
 

@@ -3,22 +3,25 @@
 `queue` puts every run that is neither done nor waiting into DVC's queue; `dvc queue start -j N` then works it off.
 After an interruption the same two commands go on. `table` writes what is done: results/<file>.md, .table.csv and .svg
 are the table, .csv its runs, .params.yaml their parameters. A run whose row stands in a results/*.csv is done, wherever
-it was made; without the row it is made again.
+it was made. To make it again, delete the row, and in the clone that made it `dvc exp remove` the experiment.
 """
 
 import argparse
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from ucc.errors import UserError
-from ucc.experiments.finished import Finished, finished_runs, queued_runs
-from ucc.experiments.plan import Plan, differences, exact_params, identity, read_plan, run_tag
-from ucc.experiments.recorded import COLUMNS, lost_rows, recorded_runs
-from ucc.experiments.table import CELL_COLUMNS, cell_rows, cells, markdown, run_rows
+from ucc.experiments.done import done_runs
+from ucc.experiments.finished import Finished, queued_runs
+from ucc.experiments.identity import identity, run_tag
+from ucc.experiments.plan import Plan, differences, exact_params, read_plan
+from ucc.experiments.recorded import COLUMNS, lost_rows
+from ucc.experiments.table import CELL_COLUMNS, cell_rows, cells, markdown, require_same_data, run_rows
 from ucc.files import write_csv, write_text
 from ucc.params import load_params
 
@@ -27,13 +30,13 @@ RESULTS = Path("results")
 
 def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
-    finished, present = done_runs(), load_params()
+    finished, present = _done(), load_params()
     waiting = queued_runs(_dvc("queue", "status"))
     added = 0
     for run in plan.runs:
         done = finished.get(identity(asdict(run.params)))
         if done:
-            print(f"done     {run.name}: mIoU {done.evaluation['head_1']['miou']:.2f} ({done.revision})")
+            print(f"done     {run.name}: mIoU {done.figures['head_1']:.2f} ({done.revision})")
         elif name := waiting.get(run_tag(run.name)):
             print(f"waiting  {run.name}" + (f": the same run as {name}" if name != run.name else ""))
         else:
@@ -50,13 +53,14 @@ def table(plan: Plan) -> None:
     """Write the table in three forms and the parameters of its runs, and print it."""
     from ucc.experiments.plot import plot  # matplotlib takes a second to import, which queueing need not wait for
 
-    finished = done_runs()
+    finished = _done()
+    require_same_data(plan, finished)
     filled, rows = cells(plan, finished), run_rows(plan, finished)
     path = RESULTS / f"{plan.name}.csv"
     if lost := lost_rows(path, rows):
         raise UserError(
-            f"{path}: holds figures of {len(lost)} runs that were made with other parameters than are asked for now: "
-            f"{', '.join(lost)}. Delete these lines (git keeps them), and the table shows the runs as missing."
+            f"{path}: holds figures of {len(lost)} runs that {plan.name}.yaml, as it is now asked for, does not: "
+            f"{', '.join(lost)}. Give the file another name to keep both, or delete these lines; git keeps them."
         )
     text = markdown(plan, filled, finished)
     write_text(RESULTS / f"{plan.name}.md", text)
@@ -72,11 +76,6 @@ def table(plan: Plan) -> None:
     )
 
 
-def done_runs() -> dict[str, Finished]:
-    """Runs of this clone and, below them, those that results/ records."""
-    return recorded_runs(RESULTS) | finished_runs(Path())
-
-
 def main(arguments: list[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m ucc.experiments", description=__doc__)
@@ -86,6 +85,13 @@ def main(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     plan = read_plan(options.file, options.overrides)
     {"queue": queue, "table": table}[options.command](plan)
+
+
+def _done() -> Mapping[str, Finished]:
+    done = done_runs(RESULTS, Path())
+    for line in done.disagreements:
+        print(f"note: {line}", file=sys.stderr)
+    return done.runs
 
 
 def _dvc(*arguments: str) -> str:

@@ -1,34 +1,62 @@
 """Which runs are done, read from the commits that DVC keeps for experiments."""
 
+import hashlib
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
+
 from ucc.errors import UserError
-from ucc.experiments.plan import identity, run_tag
+from ucc.experiments.identity import identity, run_tag
 from ucc.params import load_params
 
 EXPERIMENTS = "refs/exps"
 # Below this name DVC keeps what is queued, running or failed.
 NOT_RESULTS = ("refs/exps/celery/", "refs/exps/exec/", "refs/exps/stash", "refs/exps/namespace/")
-EVALUATION = "metrics/evaluation.json"
+STAGES = ("download", "partition", "validate", "train", "evaluate")
+EVALUATION, TRAINING, LABELS = "metrics/evaluation.json", "metrics/train.json", "metrics/pseudo_labels.json"
+# What is kept of a run, in percent: where it stands. `best` is head 1 at its best on val, which flatters itself.
+FIGURES = {
+    "head_1": (EVALUATION, "head_1", "miou"),
+    "head_2": (EVALUATION, "head_2", "miou"),
+    "mean": (EVALUATION, "mean", "miou"),
+    "best": (TRAINING, "best_val_miou"),
+    "pseudo_head_1": (LABELS, "head_1", "miou"),
+    "pseudo_head_2": (LABELS, "head_2", "miou"),
+    "more_certain": (LABELS, "disagreeing", "more_certain"),
+    "less_certain": (LABELS, "disagreeing", "less_certain"),
+}
 
 
 @dataclass(frozen=True)
 class Finished:
-    """An experiment with its figures. `code` names the state of the source code that it ran with."""
+    """A run with its figures.
+
+    Attributes:
+        name: of DVC's experiment.
+        revision: its commit.
+        code: the state of the source code that it ran with.
+        manifest: the hash of the partition that it was trained and measured on.
+        figures: by names of `FIGURES`, in percent; `head_1` always, the others where there are such.
+    """
 
     name: str
     revision: str
     code: str
-    evaluation: dict[str, Any]
+    manifest: str
+    figures: Mapping[str, float]
 
 
 def finished_runs(repository: Path) -> dict[str, Finished]:
     """Every finished experiment by the identity of its parameters; of several the newest.
+
+    One that stopped before its evaluation holds the evaluation of another, since git keeps that file: only what
+    dvc.lock vouches for counts.
 
     Raises:
         UserError: if `repository` is no git repository.
@@ -39,12 +67,13 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
         reference, revision = line.split()
         if reference.startswith(NOT_RESULTS):
             continue
-        params, evaluation = _show(repository, revision, "params.yaml"), _show(repository, revision, EVALUATION)
-        key = _identity(params) if params and evaluation else None
-        if key and evaluation:
-            name = reference.rpartition("/")[2]
+        files = {path: _show(repository, revision, path) for path in ("params.yaml", "dvc.lock", EVALUATION)}
+        key = _identity(files["params.yaml"])
+        if key and _vouched_for(files["dvc.lock"], files["params.yaml"], files[EVALUATION]):
             code = _git(repository, "rev-parse", f"{revision}:src").strip()[:10]
-            found[key] = Finished(name, revision[:10], code, json.loads(evaluation))
+            name, figures = reference.rpartition("/")[2], _figures(repository, revision)
+            manifest = json.loads(files[EVALUATION])["manifest"]
+            found[key] = Finished(name, revision[:10], code, manifest, figures)
     return found
 
 
@@ -69,11 +98,42 @@ def _identity(params: str) -> str | None:
             return None
 
 
-def _show(repository: Path, revision: str, path: str) -> str | None:
+def _vouched_for(lock: str, params: str, evaluation: str) -> bool:
+    """Whether dvc.lock has every stage up to this evaluation, with these parameters and on what the others made."""
+    stages = (yaml.safe_load(lock) or {}).get("stages", {})
+    if any(stage not in stages for stage in STAGES):
+        return False
+    present = yaml.safe_load(params)
+    made: dict[str, str] = {}
+    for stage in STAGES:
+        used = stages[stage].get("params", {}).get("params.yaml", {})
+        if any(_at(present, key.split(".")) != value for key, value in used.items()):
+            return False
+        if any(made.get(dep["path"], dep["md5"]) != dep["md5"] for dep in stages[stage].get("deps", ())):
+            return False
+        made |= {out["path"]: out["md5"] for out in stages[stage].get("outs", ())}
+    return made.get(EVALUATION) == hashlib.md5(evaluation.encode()).hexdigest()
+
+
+def _figures(repository: Path, revision: str) -> dict[str, float]:
+    files = {path: _show(repository, revision, path) for path in {place[0] for place in FIGURES.values()}}
+    measured = {path: json.loads(text) for path, text in files.items() if text}
+    found = {name: _at(measured.get(path), keys) for name, (path, *keys) in FIGURES.items()}
+    return {name: round(value, 4) for name, value in found.items() if value is not None}
+
+
+def _at(nested: Any, keys: list[str]) -> Any:
+    for key in keys:
+        nested = nested.get(key) if isinstance(nested, Mapping) else None
+    return nested
+
+
+def _show(repository: Path, revision: str, path: str) -> str:
+    """A file of a commit; empty if it has none of that name."""
     result = subprocess.run(
         ["git", "show", f"{revision}:{path}"], cwd=repository, capture_output=True, text=True, check=False
     )
-    return result.stdout if result.returncode == 0 else None
+    return result.stdout if result.returncode == 0 else ""
 
 
 def _git(repository: Path, *arguments: str) -> str:

@@ -1,61 +1,32 @@
 """What an experiment file asks for: every run with its complete parameters."""
 
-import difflib
-import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ucc.config import Params
 from ucc.errors import UserError
+from ucc.experiments.content import Content, Paper, read_content
+from ucc.experiments.identity import PLACES, flatten, identity
 from ucc.params import load_params
-
-# Where things lie and what they run on: a run is the same run wherever it is made.
-PLACES = (
-    "dataset.root",
-    "partition.lists",
-    *(f"train.{key}" for key in ("workers", "accelerator", "devices", "nodes", "launcher", "max_restarts")),
-    *(f"train.{key}" for key in ("log_every", "checkpoint_every")),
-)
-# No figure of a run depends on what validation lets pass; a run ends with its evaluation.
-NOT_MEASURED = ("validation.", "export.", "evaluate.panels", "evaluate.pseudo_label_images")
-# Sections that only one choice reads. A key that is added there leaves the runs of the others what they were.
-READ_BY = {
-    "dataset.streets.": ("dataset.name", "streets"),
-    "dataset.folder.": ("dataset.name", "folder"),
-    "method.copy_paste.": ("method.name", "ucc"),
-    "method.uncertainty.": ("method.name", "ucc"),
-    "method.mean_teacher.": ("method.name", "mean_teacher"),
-    "method.cct.": ("method.name", "cct"),
-    "method.gct.": ("method.name", "gct"),
-}
-KEYS = ("title", "note", "params", "set", "arms", "columns", "seeds", "paper")
-
-Setting = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a cell of the table, one of its seeds."""
+    """One training: a cell of the table, one of its seeds.
+
+    Attributes:
+        as_written: whether the figures are those that the file asks for, no override changing them.
+    """
 
     name: str
     arm: str
     column: str
     seed: int
     params: Params
-
-
-@dataclass(frozen=True)
-class Paper:
-    """Figures of the paper, and the protocol (keys of params.yaml) under which they may stand beside ours."""
-
-    protocol: Setting
-    figures: dict[str, dict[str, float]]
+    as_written: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,46 +47,25 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     """Read an experiment file; `overrides` (`key=value`) apply to every run, such as where the data lie.
 
     Raises:
-        UserError: naming the key that is missing, unknown or impossible.
+        UserError: naming the file and the key that is missing, unknown or impossible, or two arms or columns that
+            ask for the same run.
     """
-    content = _read(path)
-    base = path.parent / str(content["params"])
-    if not base.is_file():
-        raise UserError(f"{path}: params = {content['params']}: no such file; give a path relative to {path.parent}.")
-    arms: dict[str, Setting] = content["arms"]
-    columns: dict[str, Setting] = content.get("columns") or {"mIoU": {}}
-    seeds = tuple(content["seeds"])
-    runs = []
-    for arm, arm_setting in arms.items():
-        for column, column_setting in columns.items():
-            for seed in seeds:
-                setting = {**content.get("set", {}), **arm_setting, **column_setting, "train.seed": seed}
-                params = load_params(base, [*(f"{key}={_literal(v)}" for key, v in setting.items()), *overrides])
-                name = f"{_slug(path.stem)}-{_slug(arm)}-{_slug(column)}-s{seed}-{identity(asdict(params))[:6]}"
-                runs.append(Run(name, str(arm), str(column), seed, params))
+    content = read_content(path)
+    runs = tuple(_runs(path, content, overrides))
+    _refuse_equal_runs(path, runs)
+    for key in content.paper.protocol if content.paper else ():
+        if key not in flatten(asdict(runs[0].params)):
+            raise UserError(f"{path}: paper.protocol.{key}: no key of params.yaml.")
     return Plan(
         path.stem,
-        content["title"],
-        content.get("note", ""),
-        tuple(map(str, arms)),
-        tuple(map(str, columns)),
-        seeds,
-        _paper(path, content["paper"], arms, columns, runs) if content.get("paper") else None,
-        tuple(runs),
+        content.title,
+        content.note,
+        tuple(content.arms),
+        tuple(content.columns),
+        content.seeds,
+        content.paper,
+        runs,
     )
-
-
-def identity(params: Mapping[str, Any]) -> str:
-    """Hash of nested parameters, 16 digits: equal for two runs that must give the same figures, wherever made."""
-    flat = flatten(params)
-    unread = tuple(section for section, (key, value) in READ_BY.items() if flat[key] != value)
-    kept = {k: v for k, v in flat.items() if k not in PLACES and not k.startswith(NOT_MEASURED + unread)}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def run_tag(name: str) -> str:
-    """The digits of its `identity` that the name of a run ends with: alike for one run that stands in two tables."""
-    return name.rpartition("-")[2]
 
 
 def exact_params(plan: Plan) -> dict[str, Any]:
@@ -129,17 +79,6 @@ def exact_params(plan: Plan) -> dict[str, Any]:
     }
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> Setting:
-    """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
-    flat: Setting = {}
-    for key, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def differences(wanted: Params, present: Params) -> list[str]:
     """The `key=value` that turn `present` into `wanted`, in the order of params.yaml."""
     there = flatten(asdict(present))
@@ -148,54 +87,32 @@ def differences(wanted: Params, present: Params) -> list[str]:
     return [f"{'' if key in there else '+'}{key}={_literal(value)}" for key, value in changed.items()]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Experiment files are experiments/*.yaml.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping with the keys {', '.join(KEYS)}.")
-    for key in content:
-        if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
+def _runs(path: Path, content: Content, overrides: Sequence[str]) -> Iterator[Run]:
+    for arm, arm_setting in content.arms.items():
+        for column, column_setting in content.columns.items():
+            for seed in content.seeds:
+                setting = {**content.shared, **arm_setting, **column_setting, "train.seed": seed}
+                written = [f"{key}={_literal(value)}" for key, value in setting.items()]
+                try:
+                    params = load_params(content.params, [*written, *overrides])
+                    tag = identity(asdict(params))
+                    as_written = not overrides or tag == identity(asdict(load_params(content.params, written)))
+                except UserError as error:
+                    raise UserError(f"{path}: arm {arm}, column {column}: {error}") from error
+                name = f"{_slug(path.stem)}-{_slug(arm)}-{_slug(column)}-s{seed}-{tag[:6]}"
+                yield Run(name, arm, column, seed, params, as_written)
+
+
+def _refuse_equal_runs(path: Path, runs: Sequence[Run]) -> None:
+    """One figure in two cells would look like two results that agree."""
+    places: dict[str, Run] = {}
+    for run in runs:
+        first = places.setdefault(identity(asdict(run.params)), run)
+        if first is not run:
             raise UserError(
-                f"{path}: unknown key {key}; " + (f"did you mean {near[0]}?" if near else f"known: {KEYS}.")
+                f"{path}: arm {first.arm}, column {first.column} and arm {run.arm}, column {run.column} ask for the "
+                "same run: nothing that differs between them is read. Leave one out."
             )
-    for key in ("title", "params", "arms", "seeds"):
-        if not content.get(key):
-            raise UserError(f"{path}: missing key {key}.")
-    for section in ("arms", "columns"):
-        if not isinstance(content.get(section) or {}, dict):
-            raise UserError(f"{path}: {section} must map names to settings, such as {{ucc: {{method.name: ucc}}}}.")
-        for name, setting in (content.get(section) or {}).items():
-            if not isinstance(setting, dict):
-                raise UserError(f"{path}: {section}.{name} must map keys of params.yaml to values.")
-    seeds = content["seeds"]
-    if not isinstance(seeds, list) or len(set(seeds)) != len(seeds):
-        raise UserError(f"{path}: seeds = {seeds}: must be a list of different numbers.")
-    return content
-
-
-def _paper(path: Path, given: Any, arms: Setting, columns: Setting, runs: Sequence[Run]) -> Paper:
-    """The section `paper`; a name in it that nothing else has would hide a figure in silence."""
-    if not isinstance(given, dict) or set(given) != {"protocol", "figures"}:
-        raise UserError(f"{path}: paper must be a mapping with the keys protocol and figures.")
-    figures = {str(arm): {str(column): f for column, f in row.items()} for arm, row in given["figures"].items()}
-    for key in given["protocol"]:
-        if key not in flatten(asdict(runs[0].params)):
-            raise UserError(f"{path}: paper.protocol.{key}: no key of params.yaml.")
-    for arm, row in figures.items():
-        if arm not in map(str, arms):
-            raise UserError(f"{path}: paper.figures.{arm}: no arm of that name; arms: {', '.join(map(str, arms))}.")
-        for column, figure in row.items():
-            if column not in map(str, columns) or not isinstance(figure, int | float):
-                raise UserError(
-                    f"{path}: paper.figures.{arm}.{column} = {figure}: must be a number for one of the columns "
-                    f"{', '.join(map(str, columns))}."
-                )
-    return Paper(given["protocol"], figures)
 
 
 def _literal(value: Any) -> str:

@@ -15,6 +15,9 @@ from ucc.experiments.table import Cell
 from ucc.files import atomic_path
 
 PAPER: Any = {"color": "grey", "markerfacecolor": "none"}
+MARKERS = "os^Dvph*"
+# How far neighbouring arms stand apart, as a factor of the labelled share: bars at one place would hide each other.
+SHIFT = 1.045
 # The same bytes from the same figures: no random ids. Text as text, which can be searched and read aloud.
 STYLE: Any = {
     "svg.hashsalt": "ucc",
@@ -26,54 +29,61 @@ STYLE: Any = {
 
 
 def plot(plan: Plan, table: list[Cell], path: Path) -> None:
-    """Write the picture as SVG: lines over labelled shares if the columns are these, else every run as a point.
+    """Write the picture as SVG: lines over labelled shares if the columns are these, else a row of points a cell.
 
     What is missing is named as missing; the paper's figures are grey and hollow.
     """
     shares = _shares(plan)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = Figure(figsize=(7, 4) if shares else (7, 1.2 + 0.3 * len(table)), layout="constrained")
         axes = figure.subplots()
         if shares:
             _lines(axes, plan, table, shares)
         else:
             _points(axes, plan, table)
-        axes.set_ylabel("mIoU in percent")
         axes.set_title(plan.title)
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def _lines(axes: Axes, plan: Plan, table: list[Cell], shares: list[float]) -> None:
-    for arm in plan.arms:
+    for number, arm in enumerate(plan.arms):
         row = [cell for cell in table if cell.arm == arm]
         missing = [cell.column for cell in row if cell.mean is None]
         # A line without a point, so that the legend has it.
         means, spreads = [math.nan if c.mean is None else c.mean for c in row], [c.sd or 0.0 for c in row]
         label = arm + (f" ({', '.join(missing)} missing)" if missing else "")
-        axes.errorbar(shares, means, spreads, label=label, marker="o", capsize=3)
-        papers = [(share, cell.paper) for share, cell in zip(shares, row, strict=True) if cell.paper is not None]
-        axes.plot(*zip(*papers, strict=True), "o", **PAPER) if papers else None
+        marker, places = (
+            MARKERS[number % len(MARKERS)],
+            [s * SHIFT ** (number - (len(plan.arms) - 1) / 2) for s in shares],
+        )
+        axes.errorbar(places, means, spreads, label=label, marker=marker, capsize=3)
+        papers = [math.nan if cell.paper is None else cell.paper for cell in row]
+        axes.plot(places, papers, marker=marker, linestyle=":", linewidth=0.8, **PAPER)
     axes.set_xscale("log", base=2)
     axes.set_xticks(shares, plan.columns)
+    axes.minorticks_off()
     axes.set_xlabel("share of training images with a mask")
+    axes.set_ylabel("mIoU in percent")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _points(axes: Axes, plan: Plan, table: list[Cell]) -> None:
     for place, cell in enumerate(table):
         values = [value for value in cell.values if value is not None]
-        axes.plot([place] * len(values), values, "o", color="tab:blue", alpha=0.5)
+        axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.5)
         if cell.mean is not None:
-            axes.plot([place - 0.25, place + 0.25], [cell.mean] * 2, color="black")
+            axes.plot([cell.mean] * 2, [place - 0.3, place + 0.3], color="black")
         if cell.paper is not None:
-            axes.plot(place, cell.paper, "o", **PAPER)
+            axes.plot(cell.paper, place, "o", **PAPER)
     many = len(plan.columns) > 1
-    names = [f"{c.arm}\n{c.column}" if many else c.arm for c in table]
-    axes.set_xticks(
-        range(len(table)), [name if c.complete else f"{name}\nmissing" for name, c in zip(names, table, strict=True)]
+    names = [f"{c.arm}, {c.column}" if many else c.arm for c in table]
+    axes.set_yticks(
+        range(len(table)), [name if c.complete else f"{name} (missing)" for name, c in zip(names, table, strict=True)]
     )
-    axes.set_xlim(-0.5, len(table) - 0.5)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlabel("mIoU in percent; a line is the mean of the runs")
+    axes.grid(axis="y", linewidth=0.3)
 
 
 def _shares(plan: Plan) -> list[float]:

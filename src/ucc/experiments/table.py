@@ -1,14 +1,27 @@
 """From finished runs to a table: mean and spread over seeds, and what is missing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 
+from ucc.errors import UserError
 from ucc.experiments.finished import Finished
-from ucc.experiments.plan import Plan, Run, flatten, identity
+from ucc.experiments.identity import PLACES, flatten, identity
+from ucc.experiments.plan import Plan, Run
 from ucc.experiments.recorded import PARAMETERS, record
 
 CELL_COLUMNS = ("arm", "column", "mean", "sd", "runs", "seeds", "paper")
+# What a run was measured by beside head 1, and how the table calls it.
+BESIDE = {
+    "head_2": "head 2",
+    "mean": "mean of the heads",
+    "best": "head 1, best on val",
+    "pseudo_head_1": "labels of head 1",
+    "pseudo_head_2": "labels of head 2",
+    "more_certain": "surer head right",
+    "less_certain": "other head right",
+}
+CHECKPOINTS = {"final": "after the last step", "best": "of the checkpoint that was best on val"}
 
 
 @dataclass(frozen=True)
@@ -38,26 +51,46 @@ class Cell:
     @property
     def text(self) -> str:
         """`51.2 ± 0.8 (3)`, or how many runs of how many there are."""
-        if not self.complete:
+        if self.mean is None:
             return f"missing ({sum(v is not None for v in self.values)} of {len(self.values)})"
         spread = "" if self.sd is None else f" ± {self.sd:.1f}"
         return f"{self.mean:.1f}{spread} ({len(self.values)})"
 
 
-def cells(plan: Plan, finished: Mapping[str, Finished]) -> list[Cell]:
-    """Every cell of the plan's table, row by row."""
+def require_same_data(plan: Plan, finished: Mapping[str, Finished]) -> None:
+    """No mean may run over different data: what asks for one data set and partition must have been given one.
+
+    Raises:
+        UserError: naming two runs whose manifests differ though their parameters do not.
+    """
+    first: dict[str, tuple[Run, Finished]] = {}
+    for run in plan.runs:
+        if done := finished.get(identity(asdict(run.params))):
+            data = flatten({"dataset": asdict(run.params.dataset), "partition": asdict(run.params.partition)})
+            key = str({name: value for name, value in data.items() if name not in PLACES})
+            other, measured = first.setdefault(key, (run, done))
+            if measured.manifest != done.manifest:
+                raise UserError(
+                    f"{plan.name}: {other.name} was made with partition {measured.manifest} and {run.name} with "
+                    f"{done.manifest}, of the same parameters: their data differ, in dataset.root or a list of ids. "
+                    "Make one of them again."
+                )
+
+
+def cells(plan: Plan, finished: Mapping[str, Finished], figure: str = "head_1") -> list[Cell]:
+    """Every cell of the plan's table, row by row; `figure` is one of `FIGURES`, and the paper's are of head 1."""
     runs = {(run.arm, run.column, run.seed): run for run in plan.runs}
     table = []
     for arm in plan.arms:
         for column in plan.columns:
             of_cell = [runs[arm, column, seed] for seed in plan.seeds]
-            values = tuple(_miou(run, finished) for run in of_cell)
-            table.append(Cell(arm, column, values, _paper(plan, of_cell[0])))
+            values = tuple(_figure(run, finished, figure) for run in of_cell)
+            table.append(Cell(arm, column, values, _paper(plan, of_cell[0]) if figure == "head_1" else None))
     return table
 
 
 def run_rows(plan: Plan, finished: Mapping[str, Finished]) -> list[dict[str, str | int | float]]:
-    """One row a run for the CSV: what it was, mIoU in percent of every predictor, commit and state of the code."""
+    """One row a run for the CSV: what it was, every figure in percent, partition, commit and state of the code."""
     rows: list[dict[str, str | int | float]] = []
     for run in plan.runs:
         row: dict[str, str | int | float] = {"arm": run.arm, "column": run.column, "seed": run.seed}
@@ -82,9 +115,10 @@ def cell_rows(table: list[Cell]) -> list[dict[str, str | int | float]]:
 def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) -> str:
     """The table as Markdown, with the paper's figures in grey where its protocol is ours, and what to know about it."""
     lines = [f"# {plan.title}", "", *([plan.note.strip(), ""] if plan.note else [])]
+    which = {CHECKPOINTS[run.params.evaluate.checkpoint] for run in plan.runs}
     lines += [
-        "mIoU in percent on the images that `partition` measures on, head 1 after the last step: mean ± sample "
-        f"standard deviation (number of runs). Seeds of training: {', '.join(map(str, plan.seeds))}.",
+        f"mIoU in percent on the images that `partition` measures on, head 1 {' or '.join(sorted(which))}: mean ± "
+        f"sample standard deviation (number of runs). Seeds of training: {', '.join(map(str, plan.seeds))}.",
         "",
         "| | " + " | ".join(plan.columns) + " |",
         "|---" * (len(plan.columns) + 1) + "|",
@@ -98,7 +132,29 @@ def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) ->
     codes = {f.code for run in plan.runs if (f := finished.get(identity(asdict(run.params))))}
     if len(codes) > 1:
         lines += ["", f"The runs come from {len(codes)} states of the source code: {', '.join(sorted(codes))}."]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_beside(plan, finished)]) + "\n"
+
+
+def _beside(plan: Plan, finished: Mapping[str, Finished]) -> Sequence[str]:
+    """A second table: what else is known of the runs; what only some runs of a cell have is left out."""
+    by_figure = {name: cells(plan, finished, name) for name in BESIDE}
+    shown = {name: column for name, column in by_figure.items() if any(cell.complete for cell in column)}
+    if not shown:
+        return ()
+    lines = [
+        "",
+        "The same runs by other measures. Best on val flatters itself. Labels: mIoU of what a head would teach on "
+        "unlabelled images whose masks were hidden from training. Right: share of the pixels there on which the heads "
+        "disagree.",
+        "",
+        "| | " + " | ".join(BESIDE[name] for name in shown) + " |",
+        "|---" * (len(shown) + 1) + "|",
+    ]
+    for row in zip(*shown.values(), strict=True):
+        if any(cell.complete for cell in row):
+            name = f"{row[0].arm}, {row[0].column}" if len(plan.columns) > 1 else row[0].arm
+            lines.append(f"| {name} | " + " | ".join(cell.text if cell.complete else "" for cell in row) + " |")
+    return lines
 
 
 def _with_paper(cell: Cell) -> str:
@@ -106,14 +162,14 @@ def _with_paper(cell: Cell) -> str:
     return cell.text + (rf" $\color{{grey}}{{\textsf{{{cell.paper:.2f}}}}}$" if cell.paper is not None else "")
 
 
-def _miou(run: Run, finished: Mapping[str, Finished]) -> float | None:
+def _figure(run: Run, finished: Mapping[str, Finished], figure: str) -> float | None:
     done = finished.get(identity(asdict(run.params)))
-    return float(done.evaluation["head_1"]["miou"]) if done else None
+    return done.figures.get(figure) if done else None
 
 
 def _paper(plan: Plan, run: Run) -> float | None:
     """The paper's figure for a run, if the run follows its protocol."""
-    if plan.paper is None:
+    if plan.paper is None or not run.as_written:
         return None
     params = flatten(asdict(run.params))
     if any(params.get(key) != value for key, value in plan.paper.protocol.items()):
