@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import math
 import multiprocessing
 import os
 import re
@@ -199,6 +200,18 @@ def test_two_processes_train_as_one_in_single_precision(
     for name, value in states(one).items():
         if not name.startswith("momentum"):
             torch.testing.assert_close(value, states(two)[name], rtol=1e-3, atol=1e-3, msg=name)
+
+
+def test_two_processes_train_in_lower_precision(
+    tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    paths = places(tmp_path, tiny_dataset, tiny_manifest)
+    changes = ("train.supervised_warmup=1", "train.unsup_rampup=0", "train.steps=2", "train.precision=bf16-mixed")
+    run(2, tmp_path, train, tiny_params(*SMALL, *changes, "train.devices=2"), paths)
+    history = rows(paths.history)
+    assert [row["step"] for row in history] == [1, 2]
+    assert all(math.isfinite(value) for row in history for value in row.values())
+    assert all(value.dtype != torch.bfloat16 for value in states(paths).values())
 
 
 def test_a_run_goes_on_with_another_number_of_devices_but_not_of_parts(tiny_params: LoadParams) -> None:
@@ -454,3 +467,19 @@ def test_synchronised_batchnorm_keeps_the_names_of_the_state() -> None:
     synchronize_batchnorm(module, torch.device("cuda"))
     assert isinstance(module[1][0], nn.SyncBatchNorm)
     assert module.state_dict().keys() == before.keys()
+
+
+def test_synchronised_batchnorm_of_half_precision_is_that_of_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if two processes had the same images: the statistics are those of the batch twice over."""
+    monkeypatch.setattr("ucc.distributed.world", lambda: 2)
+    monkeypatch.setattr("ucc.distributed.gathered", lambda value: torch.stack([value, value]))
+    # A mean far from 0, of which bfloat16 keeps three digits at most.
+    images = (300 + torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))).bfloat16()
+    synced, plain = SyncedBatchNorm(3), nn.BatchNorm2d(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = synced(images)
+    expected = plain(torch.cat([images, images]).float())[:4]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-3)  # the rounding of the result alone
+    torch.testing.assert_close(synced.running_mean, plain.running_mean)
+    torch.testing.assert_close(synced.running_var, plain.running_var)

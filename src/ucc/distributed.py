@@ -138,14 +138,16 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """(B, C, H, W) to the same shape and dtype; half precision is computed in float32."""
         if not self.training or world() == 1:
             return super().forward(inputs)
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        own_variance, own_mean = torch.var_mean(inputs, dim=(0, 2, 3), correction=0)
+        # As torch's own does: half precision is too coarse for sums over images, and running statistics are float32.
+        values = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+        own_variance, own_mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
         means, variances = gathered(torch.stack([own_mean, own_variance])).unbind(1)
         mean = means.mean(dim=0)
         variance = (variances + (means - mean).square()).mean(dim=0)
@@ -155,7 +157,8 @@ class SyncedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean.detach(), self.momentum)
             self.running_var.lerp_(variance.detach() * number / max(1, number - 1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (inputs - mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        normalized = (values - mean.view(1, -1, 1, 1)) * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return normalized.to(inputs.dtype)
 
 
 class _Gathered(torch.autograd.Function):
