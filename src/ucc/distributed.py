@@ -191,6 +191,7 @@ def synchronize_batchnorm(module: nn.Module, device: torch.device) -> None:
 
 def _synced(norm: nn.BatchNorm2d, device: torch.device) -> nn.Module:
     if device.type != "cpu":
+        # torch leaves this function without types.
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
         return converted
     synced = SyncedBatchNorm(norm.num_features, norm.eps, norm.momentum)
