@@ -83,6 +83,18 @@ def test_the_names_of_a_step_are_those_of_the_files_its_batch_reads(
         assert [batches.dataset / name for files in names.values() for name in files] == opened
 
 
+def test_the_names_and_pictures_of_a_step_of_the_warm_up_are_those_of_labeled_images(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    prepared = StepBatches(tiny_dataset, tiny_manifest, tiny_params("train.supervised_warmup=3"), unlabeled=True)
+    assert [len(prepared.names(step)["unlabeled"]) for step in (1, 2, 3)] == [0, 0, 2]
+    with pytest.raises(UserError, match=r"\(labeled: [^;]*\)"):
+        stop_nonfinite(NonFinite(1, {"loss": math.nan}), prepared, DatasetInfo.read(tiny_dataset), tmp_path)
+    folder = tmp_path / "nonfinite_step_2"
+    assert json.loads((folder / "batch.json").read_text())["unlabeled"] == []
+    assert all(file.name.startswith("labeled_") for file in folder.glob("*.png"))
+
+
 def batches_module(name: str) -> Callable[..., object]:
     import ucc.data.loader
 

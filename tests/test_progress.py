@@ -68,7 +68,7 @@ def test_the_time_left_has_a_fitting_unit(
 
 
 def test_training_shows_step_losses_rate_speed_and_time_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    progress = TrainingProgress(steps=100, images_per_step=4, start=20)
+    progress = TrainingProgress(steps=100, images=lambda _: 4, start=20)
     clock.now += 10
     progress.show({"step": 30, "loss": 1.23456, "lr": 0.02, "val_miou_head_1": 41.234})
     clock.now += 2
@@ -87,7 +87,7 @@ def test_validation_is_no_time_of_training_and_waiting_for_data_is_a_share_of_it
             clock.now += 1
             yield number
 
-    progress = TrainingProgress(steps=4, images_per_step=6, start=0)
+    progress = TrainingProgress(steps=4, images=lambda _: 6, start=0)
     for number in progress.timed(batches()):
         clock.now += 3
         if number == 1:
@@ -97,3 +97,15 @@ def test_validation_is_no_time_of_training_and_waiting_for_data_is_a_share_of_it
     progress.show({"step": 4})
     assert "  1.5 images/s  25% waiting for data" in capsys.readouterr().out
     assert progress.speed(4) == {"steps": 4, "images_per_second": 1.5, "waiting_for_data": 0.25}
+
+
+def test_the_images_of_a_step_count_even_if_not_every_step_has_equally_many(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = TrainingProgress(steps=6, images=lambda step: 2 if step < 4 else 5, start=1)
+    for step in (3, 5, 6):
+        clock.now += 1
+        progress.show({"step": step})
+    rates = [line.split("  ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert rates == ["4.0 images/s", "7.0 images/s", "5.0 images/s"]
+    assert progress.speed(6)["images_per_second"] == pytest.approx(16 / 3, abs=0.01)

@@ -242,6 +242,28 @@ def test_lower_precision_trains_in_parts_of_a_batch_and_goes_on_where_it_was(
     assert [int(row["step"]) for row in rows(paths.history)] == [1, 2, 3, 4]
 
 
+def test_a_training_stopped_in_its_warm_up_goes_on_to_the_same_weights(
+    tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    stopped, through = (places(tmp_path / name, tiny_dataset, tiny_manifest) for name in ("stopped", "through"))
+    params = tiny_params("train.steps=5", "train.supervised_warmup=3", "train.val_every=5", "train.workers=2")
+    log = Trainer._log
+
+    def note(self: Trainer, step: int, *others: Any) -> None:
+        log(self, step, *others)
+        if step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_log", note)
+        with pytest.raises(StoppedError, match="stopped after step 2"):
+            train(params, stopped)
+    train(params, stopped)
+    train(params, through)
+    assert_same_content(stopped.final, through.final)
+    assert [row["loss_unsup"] != "" for row in rows(stopped.history)] == [False, False, False, True, True]
+
+
 def test_deleted_outputs_of_a_finished_training_are_made_again_without_training(
     paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

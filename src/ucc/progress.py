@@ -73,12 +73,12 @@ def read_parallel(read: Callable[[Item], Result], items: Sequence[Item], label: 
 class TrainingProgress:
     """What a person watching wants to see: step, losses, learning rate, speed, time left.
 
-    `images_per_step` is that of all processes together. Speed is that of training alone, what happens `apart` from it
-    left out, and waiting for data is a part of it.
+    `images` gives the number of images of a step, counted from 0, of all processes together. Speed is that of training
+    alone, what happens `apart` from it left out, and waiting for data is a part of it.
     """
 
-    def __init__(self, steps: int, images_per_step: int, start: int) -> None:
-        self._steps, self._images_per_step, self._start = steps, images_per_step, start
+    def __init__(self, steps: int, images: Callable[[int], int], start: int) -> None:
+        self._steps, self._images, self._start = steps, images, start
         self._begun = time.monotonic()
         self._apart = self._waited = 0.0
         self._shown = (start, self._begun, self._apart, self._waited)
@@ -114,7 +114,7 @@ class TrainingProgress:
         )
         left = (now - self._begun) / max(1, step - self._start) * (self._steps - step)
         print(
-            f"step {step}/{self._steps}  {figures}  {self._images_per_step * (step - shown) / seconds:.1f} images/s  "
+            f"step {step}/{self._steps}  {figures}  {self._images_of(shown, step) / seconds:.1f} images/s  "
             f"{(self._waited - waited) / seconds:.0%} waiting for data  "
             f"{time.strftime('%H:%M:%S', time.gmtime(left))} left",
             flush=True,
@@ -123,9 +123,11 @@ class TrainingProgress:
     def speed(self, step: int) -> dict[str, float | int]:
         """Since the start: steps, images per second of training, and the share of its seconds spent on waiting."""
         seconds = max(1e-9, time.monotonic() - self._begun - self._apart)
-        steps = step - self._start
         return {
-            "steps": steps,
-            "images_per_second": round(self._images_per_step * steps / seconds, 2),
+            "steps": step - self._start,
+            "images_per_second": round(self._images_of(self._start, step) / seconds, 2),
             "waiting_for_data": round(self._waited / seconds, 4),
         }
+
+    def _images_of(self, start: int, stop: int) -> int:
+        return sum(map(self._images, range(start, stop)))

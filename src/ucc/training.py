@@ -105,8 +105,7 @@ class Trainer:
         batches = StepBatches(
             self.paths.dataset, self.manifest, self.params, method.uses_unlabeled, method.strong_views, rank(), world()
         )
-        images = params.batch_labeled + (params.batch_unlabeled if self.method.uses_unlabeled else 0)
-        progress = TrainingProgress(params.steps, images, start)
+        progress = TrainingProgress(params.steps, batches.images, start)
         self.wrapped.train()
         # Closed at once when training ends early: the workers end when told to, and ignore signals.
         with closing(training_batches(batches, start, params.steps, params.workers, fabric.device)) as loader:

@@ -157,6 +157,42 @@ def test_methods_without_unlabeled_images_get_none(
     assert StepBatches(tiny_dataset, tiny_manifest, tiny_params(), unlabeled=False)[0].unlabeled is None
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_in_which_unlabeled_images_do_not_count_read_none_and_all_else_stays(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, workers: int
+) -> None:
+    changes = {"warm-up": "train.supervised_warmup=3", "never": "method.unsup_weight=0"}
+    prepared = {name: batches(tiny_dataset, tiny_manifest, tiny_params(change)) for name, change in changes.items()}
+    made = {name: list(training_batches(each, 0, 5, workers, CPU)) for name, each in prepared.items()}
+    always = batches(tiny_dataset, tiny_manifest, tiny_params())
+    assert [batch.unlabeled is None for batch in made["warm-up"]] == [True, True, True, False, False]
+    assert [batch.unlabeled for batch in made["never"]] == [None] * 5
+    for each in made.values():
+        for step, batch in enumerate(each):
+            assert_same(replace(always[step], labeled=batch.labeled), always[step])
+    for step in (3, 4):
+        assert_same(made["warm-up"][step], always[step])
+
+
+def test_no_file_of_an_unlabeled_image_is_opened_in_the_warm_up(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "read_image", lambda path: pytest.fail(f"{path} was read"))
+    batches(tiny_dataset, tiny_manifest, tiny_params("train.supervised_warmup=1"))[0]
+
+
+def test_the_images_of_a_step_are_counted_over_all_processes(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    params = tiny_params("train.batch_labeled=4", "train.batch_unlabeled=6", "train.supervised_warmup=2")
+    shares = [batches(tiny_dataset, tiny_manifest, params, rank, 2) for rank in (0, 1)]
+    for step, expected in enumerate((4, 4, 10)):
+        parts = [part for share in shares for part in (share[step].labeled, share[step].unlabeled) if part is not None]
+        assert sum(len(part.slots) for part in parts) == expected
+        assert [share.images(step) for share in shares] == [expected] * 2
+    assert StepBatches(tiny_dataset, tiny_manifest, params, unlabeled=False).images(2) == 4
+
+
 @pytest.mark.parametrize("mode", ["none", "strong", "weak", "weak_strong"])
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_more_views_are_made_than_are_looked_at(

@@ -41,6 +41,16 @@ def test_without_warm_up_and_ramp_lambda_is_full_from_the_first_step(tiny_params
     assert build_ucc(tiny_params("method.unsup_weight=1.5")).unsup_weight(0) == 1.5
 
 
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_a_batch_has_unlabeled_images_where_lambda_is_above_zero(
+    weight: float, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    params = tiny_params("train.supervised_warmup=2", "train.unsup_rampup=1", f"method.unsup_weight={weight}")
+    ucc, batches = build_ucc(params), StepBatches(tiny_dataset, tiny_manifest, params, unlabeled=True)
+    for step in range(5):
+        assert (batches[step].unlabeled is not None) is (ucc.unsup_weight(step) > 0)
+
+
 def test_unlabeled_images_do_not_matter_in_the_warm_up(batch: Batch, tiny_params: LoadParams) -> None:
     params = tiny_params("train.supervised_warmup=3", "model.dropout=0")
     ucc, other = build_ucc(params), build_ucc(params)

@@ -6,6 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ucc.config import MethodParams, TrainParams
+
 # Not frozen: Lightning Fabric converts the tensors of what a module is called with, field by field.
 
 
@@ -72,7 +74,7 @@ class UnlabeledBatch(_Tensors):
 
 @dataclass
 class Batch:
-    """One process's share of the global batch of a step; `unlabeled` is None for methods that use no such images."""
+    """One process's share of the global batch of a step; `unlabeled` is None where no such images are used."""
 
     labeled: LabeledBatch
     unlabeled: UnlabeledBatch | None
@@ -89,3 +91,11 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """Called by the DataLoader when it serves a GPU."""
         return Batch(self.labeled.pin_memory(), self.unlabeled.pin_memory() if self.unlabeled else None)
+
+
+def step_uses_unlabeled(method: MethodParams, train: TrainParams, step: int) -> bool:
+    """Whether unlabelled images have a part in training step `step`, counted from 0, of a method that learns from them.
+
+    They do where lambda of Eq. 4 is above 0: after the supervised warm-up (decision V), unless it is 0 throughout.
+    """
+    return method.unsup_weight > 0 and step >= train.supervised_warmup

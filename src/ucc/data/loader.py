@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ucc.config import Params, TrainParams
 from ucc.data.augment import Geometry, Pixels, StrongView
-from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch, step_uses_unlabeled
 from ucc.data.images import read_image
 from ucc.data.manifest import Manifest, Sample
 from ucc.data.samples import load_sample
@@ -29,6 +29,7 @@ class StepBatches(Dataset[Batch]):
     With `train.accumulation` parts of the global batch, it gets its share of the first part, then of the second, so
     that a part holds the same images whatever the number of processes.
 
+    `unlabeled` is whether the training method learns from unlabelled images; a step that uses none reads none.
     `strong_views` is how many views the training method looks at beside the one for pseudo labels; no more are made.
     """
 
@@ -63,19 +64,28 @@ class StepBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of training step `step`."""
-        return Batch(self._labeled_batch(step), self._unlabeled_batch(step) if self.unlabeled else None)
+        return Batch(self._labeled_batch(step), self._unlabeled_batch(step) if self._uses_unlabeled(step) else None)
+
+    def images(self, step: int) -> int:
+        """How many images the global batch of a step has, labelled and unlabelled ones together."""
+        sizes = self.params.train
+        return sizes.batch_labeled + (sizes.batch_unlabeled if self._uses_unlabeled(step) else 0)
 
     def names(self, step: int) -> dict[str, list[str]]:
         """Which images, by their places in the data set, the batch of a step is made from: labelled, unlabelled."""
         sizes = self.params.train
+        unlabeled_slots = self.unlabeled_slots if self._uses_unlabeled(step) else []
         streams = {
             "labeled": (self.labeled, self.labeled_slots, sizes.batch_labeled),
-            "unlabeled": (self.unlabeled, self.unlabeled_slots if self.unlabeled else [], sizes.batch_unlabeled),
+            "unlabeled": (self.unlabeled, unlabeled_slots, sizes.batch_unlabeled),
         }
         return {
             name: [self._sample(samples, name, step * size + slot).image for slot in slots]
             for name, (samples, slots, size) in streams.items()
         }
+
+    def _uses_unlabeled(self, step: int) -> bool:
+        return bool(self.unlabeled) and step_uses_unlabeled(self.params.method, self.params.train, step)
 
     def _labeled_batch(self, step: int) -> LabeledBatch:
         images, masks = [], []

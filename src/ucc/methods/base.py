@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ucc.config import OhemParams, Params
-from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch
+from ucc.data.batch import Batch, LabeledBatch, UnlabeledBatch, step_uses_unlabeled
 from ucc.distributed import world
 from ucc.losses import mean_cross_entropy, ohem_cross_entropy, scaled_min_kept
 from ucc.models import Segmenter
@@ -78,13 +78,13 @@ class SemiSupervised(Method):
 
     def unsup_weight(self, step: int) -> float:
         """lambda at a step: 0 in the warm-up, then linearly up to `method.unsup_weight`."""
-        ramp, since = self.schedule.unsup_rampup, step - self.schedule.supervised_warmup
-        if since < 0:
+        if not step_uses_unlabeled(self.params, self.schedule, step):
             return 0.0
+        ramp, since = self.schedule.unsup_rampup, step - self.schedule.supervised_warmup
         return self.params.unsup_weight * min(1.0, (since + 1) / (ramp + 1))
 
     def forward(self, batch: Batch, step: int) -> StepLosses:
-        """Losses of one step; unlabelled images cost nothing as long as they do not count."""
+        """Losses of one step: L_s alone as long as unlabelled images do not count, and the batch need hold none."""
         weight = self.unsup_weight(step)
         if weight == 0 or batch.unlabeled is None:
             loss = self.labeled_step(batch.labeled, step)
