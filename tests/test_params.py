@@ -154,6 +154,11 @@ def test_a_method_that_learns_from_unlabelled_images_is_refused_a_partition_with
     assert load_params(params_with({"partition.ratio": 1.0, "method.name": "supervised"})).partition.ratio == 1.0
 
 
+def test_one_labeled_image_is_no_share_of_all_images(params_with: Write) -> None:
+    ratio = load_params(params_with({"partition.ratio": 1})).partition.ratio
+    assert (ratio, type(ratio)) == (1, int)
+
+
 def test_overrides_work_by_hand(params_with: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
     params = load_params(params_with({}), ["train.steps=400", "partition.ratio=1/4", "model.head=dense"])

@@ -253,8 +253,10 @@ def _check_combinations(params: Params, require: Callable[[bool, str], None]) ->
     """Switches of the method that exclude each other."""
     method, partition = params.method, params.partition
     if method.name != "supervised" and partition.labeled_ids is None:
+        ratio = ratio_or_count(partition.ratio)
+        # The count of one image, an int, is equal to the share of all of them.
         require(
-            ratio_or_count(partition.ratio) != Fraction(1),
+            not (isinstance(ratio, Fraction) and ratio == 1),
             f"partition.ratio = {partition.ratio} leaves no unlabelled image, and method.name = {method.name} learns "
             "from them: lower it, or set method.name: supervised.",
         )
