@@ -75,8 +75,15 @@ def test_training_shows_step_losses_rate_speed_and_time_left(clock: Clock, capsy
     progress.show({"step": 40, "loss": 1.0})
     first, second = capsys.readouterr().out.splitlines()
     figures = "loss 1.235  lr 0.02  val_miou_head_1 41.23"
-    assert first == f"step 30/100  {figures}  4.0 images/s  0% waiting for data  00:01:10 left"
-    assert second == "step 40/100  loss 1  20.0 images/s  0% waiting for data  00:00:36 left"
+    assert first == f"step 30/100  {figures}  4.0 images/s  0% waiting for data  1.2 min left"
+    assert second == "step 40/100  loss 1  20.0 images/s  0% waiting for data  36 s left"
+
+
+def test_training_tells_of_more_than_a_day_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = TrainingProgress(steps=100, images=lambda _: 4, start=0)
+    clock.now += 3600
+    progress.show({"step": 1})
+    assert capsys.readouterr().out.endswith("  99.0 h left\n")
 
 
 def test_validation_is_no_time_of_training_and_waiting_for_data_is_a_share_of_it(

@@ -115,8 +115,7 @@ class TrainingProgress:
         left = (now - self._begun) / max(1, step - self._start) * (self._steps - step)
         print(
             f"step {step}/{self._steps}  {figures}  {self._images_of(shown, step) / seconds:.1f} images/s  "
-            f"{(self._waited - waited) / seconds:.0%} waiting for data  "
-            f"{time.strftime('%H:%M:%S', time.gmtime(left))} left",
+            f"{(self._waited - waited) / seconds:.0%} waiting for data  {_duration(left)} left",
             flush=True,
         )
 
