@@ -13,6 +13,7 @@ from torch import Tensor
 from ucc.losses import (
     IGNORE,
     mean_cross_entropy,
+    mean_squared_distance,
     ohem_cross_entropy,
     pixel_cross_entropy,
     scaled_min_kept,
@@ -199,3 +200,16 @@ def test_dividing_by_the_pixels_lets_small_weights_lower_the_loss() -> None:
     seen[0, 0, 0] = weights[0, 0, 0] = 0
     assert weighted_mean(values, weights, seen).item() == pytest.approx(1.0)
     assert weighted_mean(values, weights, weights).item() == pytest.approx(4.0)
+
+
+def test_the_squared_distance_is_a_mean_over_the_pixels_that_the_caller_counts() -> None:
+    rng = np.random.default_rng(3)
+    one, other = rng.random((2, 4, 5, 6)), rng.random((2, 4, 5, 6))
+    mask = rng.random((2, 5, 6)) < 0.5
+    total = sum(np.mean((one[b, :, y, x] - other[b, :, y, x]) ** 2) for b, y, x in np.argwhere(mask))
+    learned, target = (torch.tensor(values, requires_grad=True) for values in (one, other))
+    for pixels in (mask.sum(), mask.size):
+        result = mean_squared_distance(learned, target, torch.from_numpy(mask), over=torch.tensor(pixels))
+        assert result.item() == pytest.approx(total / pixels)
+    result.backward()
+    assert target.grad is None

@@ -56,10 +56,11 @@ def weighted_mean(values: Tensor, weights: Tensor, over: Tensor) -> Tensor:
     return (numerator / over.sum(dim=(1, 2)).clamp(min=1e-6)).mean()
 
 
-def mean_squared_distance(probabilities: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Squared difference, mean over the classes of (B, C, H, W) and the pixels of `mask` (B, H, W); 0 without any.
+def mean_squared_distance(probabilities: Tensor, target: Tensor, mask: Tensor, over: Tensor) -> Tensor:
+    """Squared difference, mean over the classes of (B, C, H, W), summed over `mask` (B, H, W) and divided by `over`.
 
-    No gradient passes into the target. This is the consistency cost of mean teacher, CCT and GCT.
+    `over` is a scalar, what `denominator` gives for the pixels that the mean is over: those of `mask`, or more. No
+    gradient passes into the target. This is the consistency cost of mean teacher, CCT and GCT.
     """
     distance = (probabilities - target.detach()).square().mean(dim=1)
-    return (distance * mask).sum() / denominator(mask.sum())
+    return (distance * mask).sum() / over

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from ucc.config import Params
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
+from ucc.distributed import denominator
 from ucc.losses import mean_squared_distance
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
 from ucc.methods.passes import encode_both, teacher_probabilities, unlabeled_pass
@@ -59,6 +60,8 @@ class CCT(SemiSupervised):
         mode, size = self.params.unlabeled_batchnorm, (unlabeled.weak.shape[2], unlabeled.weak.shape[3])
         clean, (low, high) = encode_both(self.segmenter, labeled.images, unlabeled.weak, mode)
         loss_sup = labeled_loss([self.segmenter.decode(0, clean, size)], labeled.masks, self.params.ohem)
+        valid = unlabeled.weak_valid
+        pixels = denominator(valid.sum())
         with unlabeled_pass(self, mode):
             target = self._target(unlabeled.weak, (low, high))
             distances = []
@@ -69,7 +72,7 @@ class CCT(SemiSupervised):
 
                 perturbed = PERTURBATIONS[name](high, target, decode)
                 probabilities = functional.softmax(upsample(head((low, perturbed)), size), dim=1)
-                distances.append(mean_squared_distance(probabilities, target, unlabeled.weak_valid))
+                distances.append(mean_squared_distance(probabilities, target, valid, over=pixels))
         return Terms(loss_sup, torch.stack(distances).mean(), {})
 
     @torch.no_grad()

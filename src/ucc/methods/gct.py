@@ -59,19 +59,18 @@ class GCT(SemiSupervised):
         handled = [torch.where(flaw > threshold, 1.0, flaw.detach()) for flaw in flaws]
         both_wrong = (handled[0] == 1) & (handled[1] == 1) & valid
         pixels = denominator(valid.sum())
-        consistency, correction, used = [], [], []
+        losses, used = [], []
         for own, peer in ((0, 1), (1, 0)):
             learns = (handled[own] > handled[peer]) & valid
-            distance = mean_squared_distance(probabilities[own], probabilities[peer], learns)
-            consistency.append(distance * denominator(learns.sum()) / pixels)
+            consistency = mean_squared_distance(probabilities[own], probabilities[peer], learns, over=pixels)
+            correction = (flaws[own].square() * both_wrong).sum() / pixels
+            losses.append(consistency + self.params.gct.correction_weight * correction)
             used.append(learns.float().mean())
-            correction.append((flaws[own].square() * both_wrong).sum() / pixels)
-        loss_unsup = sum_of(consistency) + self.params.gct.correction_weight * sum_of(correction)
         labels = [p.argmax(dim=1) for p in probabilities]
         agreement = share(labels[0] == labels[1], valid)
         # Term m is what network m teaches, so the pixels on which its peer learns.
         record = {"agreement": agreement, "used_by_term_1": used[1], "used_by_term_2": used[0]}
-        return Terms(loss_sup, loss_unsup, record | {"both_wrong": both_wrong.float().mean()})
+        return Terms(loss_sup, losses[0] + losses[1], record | {"both_wrong": both_wrong.float().mean()})
 
     def _labeled_loss(self, logits: list[Tensor], labeled: LabeledBatch) -> Tensor:
         task = labeled_loss(logits, labeled.masks, self.params.ohem)
@@ -80,15 +79,10 @@ class GCT(SemiSupervised):
             probabilities = functional.softmax(head.detach(), dim=1)
             target = flaw_target(probabilities, labeled.masks)
             detection.append((self.detector(labeled.images, probabilities) - target).square().mean())
-        return task + sum_of(detection)
+        return task + torch.stack(detection).sum()
 
     def _judge(self, images: Tensor, probabilities: Tensor) -> Tensor:
         """Flaw probabilities (B, H, W), with gradient into the predictions but not into the detector."""
         frozen = {name: value.detach() for name, value in self.detector.named_parameters()}
         flaws: Tensor = functional_call(self.detector, frozen, (images, probabilities))
         return flaws
-
-
-def sum_of(losses: list[Tensor]) -> Tensor:
-    """The sum of scalars."""
-    return torch.stack(losses).sum()

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ucc.config import Params
 from ucc.data.batch import LabeledBatch, UnlabeledBatch
-from ucc.distributed import share
+from ucc.distributed import denominator, share
 from ucc.losses import mean_squared_distance
 from ucc.methods.base import SemiSupervised, Terms, labeled_loss
 from ucc.methods.passes import student_logits, teacher_probabilities
@@ -51,7 +51,8 @@ class MeanTeacher(SemiSupervised):
         valid = unlabeled.weak_valid & unlabeled.strong_valid[0]
         probabilities = functional.softmax(logits, dim=1)
         agreement = share(probabilities.argmax(1) == target.argmax(1), valid)
-        return Terms(loss_sup, mean_squared_distance(probabilities, target, valid), {"agreement": agreement})
+        loss_unsup = mean_squared_distance(probabilities, target, valid, over=denominator(valid.sum()))
+        return Terms(loss_sup, loss_unsup, {"agreement": agreement})
 
     @torch.no_grad()
     def _update_teacher(self, step: int) -> None:
