@@ -1,6 +1,6 @@
 """Stand-ins for networks and batches that are small enough to check a training step pixel by pixel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -79,3 +79,14 @@ def slow_supervised(scores: Iterable[Array], masks: NDArray[np.int64]) -> float:
         ]
         total += float(np.mean(losses))
     return total
+
+
+def shares_of(record: Mapping[str, Tensor]) -> dict[str, float]:
+    """What a step records beside its losses."""
+    return {name: value.item() for name, value in record.items() if not name.startswith("loss")}
+
+
+def slow_agreement(one: Array, other: Array, valid: NDArray[np.bool_]) -> float:
+    """Share of the valid pixels to which both give the same most likely class."""
+    same = [one[b, :, y, x].argmax() == other[b, :, y, x].argmax() for b, y, x in np.argwhere(valid)]
+    return float(np.mean(same))

@@ -5,7 +5,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from slow_reference import CLASSES, PixelHeads, random_batch, slow_supervised, softmax
+from slow_reference import CLASSES, PixelHeads, random_batch, shares_of, slow_agreement, slow_supervised, softmax
 
 from ucc.config import Params
 from ucc.methods import build_method
@@ -33,6 +33,9 @@ def test_a_step_is_what_the_paper_says(batchnorm: str, tiny_params: LoadParams) 
     loss_sup = slow_supervised(stub.scores(batch.labeled.images), batch.labeled.masks.numpy())
     assert losses.record["loss_unsup"].item() == pytest.approx(loss_unsup, rel=1e-5)
     assert losses.record["loss"].item() == pytest.approx(loss_sup + 1.5 * loss_unsup, rel=1e-5)
+    used = int(valid.sum()) / valid.size  # each head learns wherever there is an image
+    expected = {"agreement": slow_agreement(*scores, valid), "used_by_term_1": used, "used_by_term_2": used}
+    assert shares_of(losses.record) == pytest.approx(expected)
 
 
 def test_the_networks_share_nothing(tiny_params: LoadParams) -> None:

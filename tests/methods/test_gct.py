@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
-from slow_reference import PixelHeads, random_batch, slow_supervised
+from numpy.typing import NDArray
+from slow_reference import Array, PixelHeads, random_batch, shares_of, slow_agreement, slow_supervised, softmax
 from torch import Tensor, nn
 
 from ucc.config import Params
@@ -14,20 +16,25 @@ from ucc.models import Segmenter
 
 LoadParams = Callable[..., Params]
 THRESHOLD = 0.6
+MAP = (3, 8, 6)  # as many images as there are at most in `random_batch`, their height and width
 
 
 class Judge(nn.Module):
-    """Calls the predictions of head 1, then of head 2, flawed to the given degrees; right on labelled images."""
+    """Calls the pixels of head 1, then of head 2, flawed to the given degrees, float (2, *MAP), labelled or not."""
 
-    def __init__(self, *flaws: float) -> None:
+    def __init__(self, flaws: Tensor) -> None:
         super().__init__()
-        self.flaws = nn.Parameter(torch.tensor(flaws))
+        self.flaws = nn.Parameter(flaws)
         self.calls = 0
 
-    def forward(self, images: Tensor, probabilities: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, images: Tensor, probabilities: Tensor) -> Tensor:
         self.calls += 1
-        flaw = self.flaws[(self.calls - 1) % 2]
-        return flaw + 0 * probabilities.sum(dim=1)
+        return self.flaws[(self.calls - 1) % 2][: len(images)] + 0 * probabilities.sum(dim=1)
+
+
+def everywhere(*flaws: float) -> Tensor:
+    """The same degree at every pixel of a head."""
+    return torch.tensor(flaws).view(2, 1, 1, 1).repeat(1, *MAP)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_the_network_with_the_smaller_flaw_teaches_and_two_flawed_ones_are_corre
     params = tiny_params("method.name=gct", f"method.gct.flaw_threshold={THRESHOLD}", "method.gct.correction_weight=2")
     stub, batch = PixelHeads(), random_batch(1)
     assert batch.unlabeled is not None
-    gct = GCT(cast(Segmenter, stub), Judge(*flaws), params)
+    gct = GCT(cast(Segmenter, stub), Judge(everywhere(*flaws)), params)
     terms = gct.full_step(batch.labeled, batch.unlabeled, 0)
     valid = batch.unlabeled.weak_valid
     first, second = (torch.from_numpy(scores).softmax(dim=1) for scores in stub.scores(batch.unlabeled.weak))
@@ -60,10 +67,51 @@ def test_the_network_with_the_smaller_flaw_teaches_and_two_flawed_ones_are_corre
     assert cast(Judge, gct.detector).flaws.grad is None
 
 
+def slow_constraints(
+    probabilities: list[Array], flaws: Array, valid: NDArray[np.bool_]
+) -> tuple[float, float, list[float], float]:
+    """Both constraints, the share of the pixels that each network teaches on, and that on which both are wrong."""
+    consistency = correction = 0.0
+    taught, wrong = [0, 0], 0
+    for b, y, x in np.argwhere(valid):
+        flaw = [float(flaws[network, b, y, x]) for network in (0, 1)]
+        handled = [1.0 if degree > THRESHOLD else degree for degree in flaw]
+        if handled == [1.0, 1.0]:
+            correction += flaw[0] ** 2 + flaw[1] ** 2
+            wrong += 1
+        elif handled[0] != handled[1]:
+            teacher = handled.index(min(handled))
+            difference = probabilities[0][b, :, y, x] - probabilities[1][b, :, y, x]
+            consistency += float(np.mean(difference**2))
+            taught[teacher] += 1
+    pixels = int(valid.sum())
+    return consistency / pixels, correction / pixels, [count / valid.size for count in taught], wrong / valid.size
+
+
+def test_every_pixel_has_a_teacher_of_its_own(tiny_params: LoadParams) -> None:
+    params = tiny_params("method.name=gct", f"method.gct.flaw_threshold={THRESHOLD}", "method.gct.correction_weight=2")
+    stub, batch = PixelHeads(), random_batch(1)
+    assert batch.unlabeled is not None
+    # The second network is the worse one on the whole, and the first one all the same at many a pixel.
+    flaws = np.random.default_rng(7).random((2, *MAP), dtype=np.float32)
+    flaws[1] = flaws[1] ** 0.7
+    flaws[1, :, 0] = flaws[0, :, 0]
+    gct = GCT(cast(Segmenter, stub), Judge(torch.from_numpy(flaws)), params)
+    terms = gct.full_step(batch.labeled, batch.unlabeled, 0)
+    scores, valid = stub.scores(batch.unlabeled.weak), batch.unlabeled.weak_valid.numpy()
+    probabilities = [np.apply_along_axis(softmax, 1, head) for head in scores]
+    consistency, correction, taught, wrong = slow_constraints(probabilities, flaws.astype(np.float64), valid)
+    assert taught[0] > taught[1] > 0 < wrong
+    assert terms.unsup.item() == pytest.approx(consistency + 2 * correction, rel=1e-5)
+    shares = {"used_by_term_1": taught[0], "used_by_term_2": taught[1], "both_wrong": wrong}
+    expected = shares | {"agreement": slow_agreement(*scores, valid)}
+    assert shares_of(terms.record) == pytest.approx(expected)
+
+
 def test_the_detector_learns_from_labeled_images_alone(tiny_params: LoadParams) -> None:
     stub, batch = PixelHeads(), random_batch(1)
     assert batch.unlabeled is not None
-    gct = GCT(cast(Segmenter, stub), Judge(0.2, 0.4), tiny_params("method.name=gct"))
+    gct = GCT(cast(Segmenter, stub), Judge(everywhere(0.2, 0.4)), tiny_params("method.name=gct"))
     terms = gct.full_step(batch.labeled, batch.unlabeled, 0)
     terms.sup.backward()
     judge = cast(Judge, gct.detector)

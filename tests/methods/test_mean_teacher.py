@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import pytest
 import torch
-from slow_reference import CLASSES, PixelHeads, random_batch, slow_supervised, softmax
+from slow_reference import CLASSES, PixelHeads, random_batch, shares_of, slow_agreement, slow_supervised, softmax
 
 from ucc.config import Params
 from ucc.methods import build_method
@@ -35,6 +35,7 @@ def test_a_step_is_what_the_paper_says(tiny_params: LoadParams) -> None:
     loss_sup = slow_supervised(student.scores(batch.labeled.images), batch.labeled.masks.numpy())
     assert losses.record["loss_unsup"].item() == pytest.approx(float(np.mean(distances)), rel=1e-4)
     assert losses.total.item() == pytest.approx(loss_sup + 3 * float(np.mean(distances)), rel=1e-5)
+    assert shares_of(losses.record) == pytest.approx({"agreement": slow_agreement(learned, taught, valid)})
 
 
 def test_the_teacher_is_the_moving_average_of_the_student(tiny_params: LoadParams) -> None:

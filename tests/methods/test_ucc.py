@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from slow_reference import CLASSES, Array, PixelHeads, random_batch, slow_supervised, softmax
+from slow_reference import CLASSES, Array, PixelHeads, random_batch, shares_of, slow_agreement, slow_supervised, softmax
 from torch import Tensor
 
 from ucc.config import Params
@@ -163,6 +163,25 @@ def slow_unsupervised(
     return total
 
 
+def slow_shares(
+    weak: list[Array],
+    weak_valid: NDArray[np.bool_],
+    strong_valid: list[NDArray[np.bool_]],
+    pasted: NDArray[np.int64],
+    rule: str,
+) -> dict[str, float]:
+    """What is recorded beside the losses: how often the heads agree, and on which share of the pixels each teaches."""
+    shares = {"agreement": slow_agreement(*weak, weak_valid)}
+    for teacher, student in ((0, 1), (1, 0)):
+        used = 0
+        for b, y, x in np.ndindex(weak_valid.shape):
+            own, peer = (softmax(weak[head][b, :, y, x]).max() for head in (teacher, student))
+            seen = weak_valid[b, y, x] and strong_valid[student][b, y, x] and slow_weight(own, peer, rule) > 0
+            used += pasted[b, y, x] >= 0 or seen
+        shares[f"used_by_term_{teacher + 1}"] = used / weak_valid.size
+    return shares
+
+
 def stubbed(params: Params) -> tuple[UCC, PixelHeads]:
     stub = PixelHeads()
     return UCC(cast(Segmenter, stub), params), stub
@@ -186,18 +205,15 @@ def test_a_step_is_what_the_equations_say(
     losses = ucc(batch, 0)
     assert batch.unlabeled is not None
     loss_sup = slow_supervised(stub.scores(batch.labeled.images), batch.labeled.masks.numpy())
-    loss_unsup = slow_unsupervised(
-        stub.scores(batch.unlabeled.weak),
-        [stub.scores(batch.unlabeled.strong[head % strong_views])[head] for head in range(2)],
-        batch.unlabeled.weak_valid.numpy(),
-        [batch.unlabeled.strong_valid[head % strong_views].numpy() for head in range(2)],
-        np.full((2, 8, 6), -1),
-        rule,
-        normalize,
-    )
+    weak, weak_valid = stub.scores(batch.unlabeled.weak), batch.unlabeled.weak_valid.numpy()
+    strong = [stub.scores(batch.unlabeled.strong[head % strong_views])[head] for head in range(2)]
+    strong_valid = [batch.unlabeled.strong_valid[head % strong_views].numpy() for head in range(2)]
+    pasted = np.full((2, 8, 6), -1)
+    loss_unsup = slow_unsupervised(weak, strong, weak_valid, strong_valid, pasted, rule, normalize)
     assert float(losses.record["loss_sup"]) == pytest.approx(loss_sup, rel=1e-5)
     assert float(losses.record["loss_unsup"]) == pytest.approx(loss_unsup, rel=1e-5)
     assert float(losses.total) == pytest.approx(loss_sup + 2.0 * loss_unsup, rel=1e-5)
+    assert shares_of(losses.record) == pytest.approx(slow_shares(weak, weak_valid, strong_valid, pasted, rule))
 
 
 def test_an_image_that_is_all_padding_teaches_nothing_and_breaks_nothing(tiny_params: LoadParams) -> None:
@@ -247,16 +263,13 @@ def test_pastes_land_in_all_strong_views_and_count_fully_for_both_heads(tiny_par
         pasted = [find_pasted(views[v], unlabeled.strong[v], batch.labeled) for v in range(2)]
         np.testing.assert_array_equal(pasted[0], pasted[1])
         assert all((image >= 0).any() for image in pasted[0])
-        expected = slow_unsupervised(
-            stub.scores(unlabeled.weak),
-            [stub.scores(views[head])[head] for head in range(2)],
-            unlabeled.weak_valid.numpy(),
-            [unlabeled.strong_valid[head].numpy() for head in range(2)],
-            pasted[0],
-            "confident_teacher",
-            "weights",
-        )
+        taught, valid = stub.scores(unlabeled.weak), unlabeled.weak_valid.numpy()
+        learned = [stub.scores(views[head])[head] for head in range(2)]
+        seen = [unlabeled.strong_valid[head].numpy() for head in range(2)]
+        rule = "confident_teacher"
+        expected = slow_unsupervised(taught, learned, valid, seen, pasted[0], rule, "weights")
         assert float(losses.record["loss_unsup"]) == pytest.approx(expected, rel=1e-5)
+        assert shares_of(losses.record) == pytest.approx(slow_shares(taught, valid, seen, pasted[0], rule))
 
 
 def test_pastes_land_in_labeled_images_and_in_their_labels(tiny_params: LoadParams) -> None:
