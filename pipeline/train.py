@@ -33,4 +33,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, wait=False)  # a second trainer of the same run is refused
+    run_stage(main, wait=False)  # a second trainer is refused

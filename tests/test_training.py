@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from ucc.training import Trainer, TrainingPaths, train
 
 LoadParams = Callable[..., Params]
 STEPS = 12
+OUTPUTS = ("final", "best", "history", "confidence", "metrics")
 # Processes start from a server that has the libraries loaded: a start costs no import.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["ucc.training"])
@@ -191,6 +192,27 @@ def test_a_second_trainer_is_refused_until_the_first_has_ended_however_it_ended(
     run = paths.runs / fingerprint(params, data_hash(tiny_dataset, tiny_manifest), DatasetInfo.read(tiny_dataset))
     with locked(run):
         pass
+
+
+def test_a_trainer_with_other_parameters_is_refused_while_the_first_would_write_to_the_same_outputs(
+    paths: TrainingPaths, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    short = tiny_params("train.steps=1", "method.name=supervised")
+    process = start(tiny_params("train.steps=5000"), paths, tmp_path / "log")
+    wait_for("step 1/5000", tmp_path / "log", process)
+    other = replace(paths, **{name: tmp_path / "other" / name for name in OUTPUTS})
+    try:
+        told = rf"final\.pt: process {process.pid} is training another run that ends there\. .*`kill {process.pid}`"
+        with pytest.raises(UserError, match=told):
+            train(short, paths)
+        assert not paths.final.exists()
+        train(short, other)
+        assert process.is_alive()
+    finally:
+        process.kill()
+        process.join()
+    train(short, paths)
+    assert_same_content(paths.final, other.final)
 
 
 def test_how_fast_a_training_was_is_told_and_kept_with_its_run_but_in_no_output_of_the_stage(
@@ -400,7 +422,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_nothing_e
     said = capsys.readouterr().out
     assert f"warning: {checkpoint} (step 12) is damaged; going on from {previous(checkpoint)} (step 10)" in said
     assert "going on after step 10" in said
-    for result in ("final", "best", "history", "confidence", "metrics"):
+    for result in OUTPUTS:
         assert getattr(paths, result).read_bytes() == getattr(undisturbed, result).read_bytes()
 
 

@@ -1,11 +1,14 @@
-"""The folder of a run: it belongs to the parameters that determine its result, and to one trainer at a time."""
+"""The folder of a run: it belongs to the parameters that determine its result, and to one trainer at a time.
+
+The outputs of training, which all runs have in common, belong to one trainer at a time, too.
+"""
 
 import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -90,25 +93,41 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if another process trains the same run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        try:
-            # Not flock: workers inherit that one, and would hold it for seconds after the trainer was killed.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            process = owner.isdigit() and len(owner) < 12  # as long as a container's id
-            who, end = ("process", "kill") if process else ("container", "docker stop")
-            raise UserError(
-                f"{folder}: {who} {owner} is training this very run. Wait for it, or end it with `{end} {owner}`; "
-                "the next start goes on from its last checkpoint."
-            ) from None
-        lock.truncate(0)
-        lock.write(os.environ.get("UCC_CONTAINER") or str(os.getpid()))
-        lock.flush()
+    with _held(folder / "lock", folder, "this very run", "the next start goes on from its last checkpoint"):
         # A kill while a checkpoint was being written leaves its temporary file, as large as the checkpoint.
         # Not sweep: the workers of the killed trainer hold locks on such files for seconds.
         for leftover in folder.glob(".*.partial.*"):
             remove(leftover)
+        yield
+
+
+def outputs_locked(final: Path) -> AbstractContextManager[None]:
+    """Hold the outputs of training, of which `final` stands for all: those of every run are written to the same places.
+
+    Raises:
+        UserError: if another process trains a run that ends there.
+    """
+    # Beside the outputs, so that it is shared exactly where they are: several checkouts may have one folder of runs.
+    lock = final.with_name(f".{final.name}.lock")
+    return _held(lock, final, "another run that ends there", "that run's next start goes on from its last checkpoint")
+
+
+@contextmanager
+def _held(lock: Path, place: Path, what: str, remedy: str) -> Iterator[None]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as stream:
+        try:
+            # Not flock: workers inherit that one, and would hold it for seconds after the trainer was killed.
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            owner = stream.read().strip() or "unknown"
+            process = owner.isdigit() and len(owner) < 12  # as long as a container's id
+            who, end = ("process", "kill") if process else ("container", "docker stop")
+            raise UserError(
+                f"{place}: {who} {owner} is training {what}. Wait for it, or end it with `{end} {owner}`; {remedy}."
+            ) from None
+        stream.truncate(0)
+        stream.write(os.environ.get("UCC_CONTAINER") or str(os.getpid()))
+        stream.flush()
         yield

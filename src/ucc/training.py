@@ -30,7 +30,7 @@ from ucc.models.store import SegmenterFacts, save_segmenter
 from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
 from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.progress import TrainingProgress
-from ucc.runs import data_hash, fingerprint, locked
+from ucc.runs import data_hash, fingerprint, locked, outputs_locked
 from ucc.seeding import seed as derive_seed
 from ucc.signals import StopRequest, stop_request
 
@@ -56,8 +56,8 @@ def train(params: Params, paths: TrainingPaths) -> None:
     checkpoint, so that nodes need a file system in common.
 
     Raises:
-        UserError: if the data cannot be read, another process trains this run, the loss is no longer finite, memory
-            runs out, or one of several processes has ended.
+        UserError: if the data cannot be read, another process trains this run or another one to the same outputs, the
+            loss is no longer finite, memory runs out, or one of several processes has ended.
         StoppedError: after Ctrl-C or SIGTERM, when the checkpoint is written.
     """
     idle = method_class(params).idle_in_warmup
@@ -69,6 +69,7 @@ def train(params: Params, paths: TrainingPaths) -> None:
         def claim() -> Path:
             run = paths.runs / fingerprint(params, data_hash(paths.dataset, manifest), info)
             held.enter_context(locked(run))
+            held.enter_context(outputs_locked(paths.final))
             return run
 
         run = on_first(claim)
