@@ -1,4 +1,6 @@
+import errno
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from ucc.data.dataset import DatasetInfo
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
-from ucc.runs import code_version, data_hash, fingerprint, locked
+from ucc.runs import code_version, data_hash, fingerprint, locked, outputs_locked
 
 LoadParams = Callable[..., Params]
 INFO = DatasetInfo("toy", ("road", "car"), ((0, 0, 0), (255, 0, 0)), {"seed": 1})
@@ -134,6 +136,20 @@ def test_a_trainer_in_a_container_is_named_by_what_stops_it(
     told = f"container {container} is .*`docker stop {container}`"
     with held(tmp_path / "run", "fork"), pytest.raises(UserError, match=told), locked(tmp_path / "run"):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_where_files_cannot_be_locked_nothing_is_trained_and_the_place_is_named(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("ucc.runs.fcntl.lockf", refuse)
+    for lock, place in ((locked(tmp_path / "run"), "run"), (outputs_locked(tmp_path / "models/final.pt"), "models")):
+        told = rf"{tmp_path / place}/\S*lock: .* has no locks \({os.strerror(number)}\).* Put the folder on another one"
+        with pytest.raises(UserError, match=told), lock:
+            pytest.fail("went on without a lock")
 
 
 def test_the_lock_is_free_after_an_error(tmp_path: Path) -> None:

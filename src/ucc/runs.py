@@ -91,7 +91,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the run's folder for this process; the lock ends with the process, however it ends.
 
     Raises:
-        UserError: if another process trains the same run.
+        UserError: if another process trains the same run, or the file system has no locks.
     """
     with _held(folder / "lock", folder, "this very run", "the next start goes on from its last checkpoint"):
         # A kill while a checkpoint was being written leaves its temporary file, as large as the checkpoint.
@@ -105,7 +105,7 @@ def outputs_locked(final: Path) -> AbstractContextManager[None]:
     """Hold the outputs of training, of which `final` stands for all: those of every run are written to the same places.
 
     Raises:
-        UserError: if another process trains a run that ends there.
+        UserError: if another process trains a run that ends there, or the file system has no locks.
     """
     # Beside the outputs, so that it is shared exactly where they are: several checkouts may have one folder of runs.
     lock = final.with_name(f".{final.name}.lock")
@@ -127,6 +127,12 @@ def _held(lock: Path, place: Path, what: str, remedy: str) -> Iterator[None]:
             raise UserError(
                 f"{place}: {who} {owner} is training {what}. Wait for it, or end it with `{end} {owner}`; {remedy}."
             ) from None
+        except OSError as error:
+            # Not as stages do, which go on: they lose no more by it than the wait, training what it has learnt.
+            raise UserError(
+                f"{lock}: the file system has no locks ({error.strerror}), without which two trainers may write here. "
+                "Put the folder on another one, to which a link may lead, or mount this one with locks."
+            ) from error
         stream.truncate(0)
         stream.write(os.environ.get("UCC_CONTAINER") or str(os.getpid()))
         stream.flush()
