@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -86,6 +87,27 @@ def test_other_code_of_the_method_makes_another_run(
     (tmp_path / "methods/ucc.py").write_text("changed")
     monkeypatch.setattr("ucc.runs._PACKAGE", tmp_path)
     assert code_version() != version
+    assert fingerprint(tiny_params(), START, INFO) != own
+
+
+@pytest.mark.parametrize("library", ["albumentations", "numpy", "opencv-python-headless", "torchvision"])
+def test_another_version_of_a_library_that_makes_images_or_encoders_makes_another_run(
+    library: str, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = fingerprint(tiny_params(), START, INFO)
+    monkeypatch.setattr("ucc.runs.version", lambda name: "0.0.1" if name == library else version(name))
+    assert fingerprint(tiny_params(), START, INFO) != own
+
+
+def test_a_library_installed_under_another_name_counts_by_the_version_that_it_tells(
+    tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("ucc.runs.version", unknown)
+    own = fingerprint(tiny_params(), START, INFO)
+    monkeypatch.setattr("cv2.__version__", "0.0.1")
     assert fingerprint(tiny_params(), START, INFO) != own
 
 

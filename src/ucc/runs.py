@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -34,6 +36,14 @@ _CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py",
          "training.py", "uncertainty.py",
          "methods/*.py", "models/*.py")  # fmt: skip
 
+# Of the libraries beside torch those that read, crop and distort images, or hold the encoders: distribution -> module.
+_LIBRARIES = {
+    "albumentations": "albumentations",
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "torchvision": "torchvision",
+}
+
 
 def data_hash(dataset: Path, manifest: Manifest) -> str:
     """SHA-256 over the manifest and the bytes of every file that training opens, masks of unlabelled images left out.
@@ -56,7 +66,7 @@ def data_hash(dataset: Path, manifest: Manifest) -> str:
 
 
 def fingerprint(params: Params, data: str, info: DatasetInfo) -> str:
-    """16 hex digits over everything that determines the result of training: parameters, data, code, torch.
+    """16 hex digits over everything that determines the result of training: parameters, data, code, libraries.
 
     `data` is what `data_hash` gives.
 
@@ -74,6 +84,7 @@ def fingerprint(params: Params, data: str, info: DatasetInfo) -> str:
         "dataset": {"name": info.name, "classes": info.classes, "provenance": dict(info.provenance)},
         "code": code_version(),
         "torch": torch.__version__,
+        "libraries": {name: _library_version(name, module) for name, module in _LIBRARIES.items()},
     }
     return hashlib.sha256(json.dumps(determined_by, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -84,6 +95,14 @@ def code_version() -> str:
     for path in sorted(file for pattern in _CODE for file in _PACKAGE.glob(pattern)):
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _library_version(distribution: str, module: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        # Installed as another distribution, such as opencv-python, or by a packager that leaves no metadata.
+        return str(import_module(module).__version__)
 
 
 @contextmanager
