@@ -6,7 +6,7 @@ from ucc import paths
 from ucc.config import Params
 from ucc.data.manifest import Manifest
 from ucc.deployment import deploy
-from ucc.export import export_verified, git_revision, read_metrics
+from ucc.export import export_verified, git_revision, read_metrics, with_all_params
 from ucc.files import write_json
 from ucc.models.store import load_segmenter
 from ucc.parity import parity_images, parity_report
@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     segmenter, facts = load_segmenter(paths.BEST if params.evaluate.checkpoint == "best" else paths.FINAL)
     metrics, manifest = read_metrics(paths.METRICS), Manifest.read(paths.MANIFEST)
     images = parity_images(paths.DATASET, manifest, params.export.parity_images)
-    revision = git_revision(Path())
+    revision, facts = git_revision(Path()), with_all_params(facts, params)
     print("exporting to ONNX and comparing with torch ...", flush=True)
     cases = export_verified(segmenter, facts, metrics, revision, paths.SEGMENTER, params.export, images)
     for case in cases:

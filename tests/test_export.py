@@ -3,7 +3,8 @@
 import copy
 import json
 import subprocess
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,16 @@ from tiny_segmenter import (
 from torch import Tensor, nn
 
 import ucc.export
-from ucc.config import BACKBONES, ExportParams, QuantizeParams
+from ucc.config import BACKBONES, ExportParams, Params, QuantizeParams
 from ucc.errors import UserError
-from ucc.export import ExportedGraph, export_segmenter, export_verified, git_revision, read_metrics
+from ucc.export import (
+    ExportedGraph,
+    export_segmenter,
+    export_verified,
+    git_revision,
+    read_metrics,
+    with_all_params,
+)
 from ucc.inference import predict, uncertainty
 from ucc.models import Segmenter, build_segmenter
 from ucc.parity import parity_report
@@ -145,6 +153,16 @@ def test_the_metadata_hold_everything_known_about_the_model(exported: Path) -> N
     }
     assert {key: metadata[key] for key in expected} == expected
     assert "1 - max_c softmax" in metadata["uncertainty"]
+
+
+def test_parameters_of_training_are_those_of_the_checkpoint_and_all_others_those_of_today(
+    tiny_params: Callable[..., Params],
+) -> None:
+    """A checkpoint of an earlier version holds all sections, as they were then."""
+    before, now = tiny_params(), tiny_params("export.opset=20", "evaluate.panels=1", "train.lr=0.5")
+    complete = with_all_params(replace(FACTS, params=asdict(before)), now)
+    assert complete.params == asdict(now) | {"train": asdict(before.train)}
+    assert list(complete.params) == list(asdict(now))
 
 
 def test_one_file_holds_the_weights_of_head_1_and_nothing_of_this_machine(tiny: Segmenter, exported: Path) -> None:

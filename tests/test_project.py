@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ucc import paths, runs
+from ucc.models.store import TRAINED_WITH
 from ucc.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +164,11 @@ def test_each_stage_depends_on_the_data_that_its_script_names(stage: str) -> Non
         if name.isupper() and place not in (paths.RAW, paths.RUNS) and re.search(rf"\b{name}\b", source)
     }
     assert named <= {*DVC["stages"][stage]["deps"], *outputs(stage), *DVC["metrics"]}
+
+
+def test_a_segmenter_tells_the_parameters_that_its_training_depends_on_and_the_exported_file_all_the_others() -> None:
+    assert list(TRAINED_WITH) == DVC["stages"]["train"]["params"]
+    assert {*TRAINED_WITH, *DVC["stages"]["export"]["params"]} == set(PARAMS)
 
 
 def test_a_failed_validation_keeps_training_from_starting() -> None:

@@ -363,6 +363,18 @@ def test_the_final_segmenter_knows_what_it_is(
     assert len(segmenter.heads) == 2
 
 
+def test_parameters_that_training_does_not_depend_on_leave_its_segmenters_as_they_are(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    done = []
+    for number, changes in enumerate([(), ("export.opset=20", "evaluate.checkpoint=best", "dataset.max_side=40")]):
+        done.append(places(tmp_path / str(number), tiny_dataset, tiny_manifest))
+        train(tiny_params("train.steps=1", "method.name=supervised", *changes), done[-1])
+    one, other = done
+    assert one.final.read_bytes() == other.final.read_bytes()
+    assert one.best.read_bytes() == other.best.read_bytes()
+
+
 def test_history_has_a_row_for_every_log_step_with_losses_and_rates(
     undisturbed: TrainingPaths, tiny_params: LoadParams
 ) -> None:

@@ -14,7 +14,7 @@ what tiles of a large image are blended by (`ucc.tiling`); nothing is computed f
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 
 import ucc
-from ucc.config import ExportParams
+from ucc.config import ExportParams, Params
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.images import Image
 from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.models import Segmenter
 from ucc.models.segmenter import upsample
-from ucc.models.store import SegmenterFacts
+from ucc.models.store import TRAINED_WITH, SegmenterFacts
 from ucc.parity import ParityCase, check_parity, measure_parity, parity_sizes
 from ucc.segmenter import FORMAT, FORMAT_KEY, INPUT, LOGITS, OUTPUTS
 
@@ -116,6 +116,12 @@ def export_verified(
         cases = measure_parity(segmenter, temporary, images, sizes)
         check_parity(cases, params)
     return cases
+
+
+def with_all_params(facts: SegmenterFacts, params: Params) -> SegmenterFacts:
+    """`facts` with every section of params.yaml: those of training as the checkpoint has them, the others as now."""
+    trained = {section: facts.params[section] for section in TRAINED_WITH}
+    return replace(facts, params=asdict(params) | trained)
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

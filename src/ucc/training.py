@@ -26,7 +26,7 @@ from ucc.files import atomic_path, write_json
 from ucc.history import History
 from ucc.memory import explained_out_of_memory
 from ucc.methods import Method, StepLosses, build_method, method_class
-from ucc.models.store import SegmenterFacts, save_segmenter
+from ucc.models.store import TRAINED_WITH, SegmenterFacts, save_segmenter
 from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
 from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.progress import TrainingProgress
@@ -231,7 +231,7 @@ class Trainer:
             step=step,
             fingerprint=self.run.name,
             manifest=self.manifest.hash,
-            params=asdict(self.params),
+            params={section: asdict(getattr(self.params, section)) for section in TRAINED_WITH},
         )
 
     def _save(self, step: int) -> None:

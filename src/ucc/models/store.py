@@ -12,10 +12,13 @@ from ucc.files import atomic_path
 from ucc.models.segmenter import Segmenter, build_segmenter
 from ucc.torch_files import write_torch
 
+# The sections of params.yaml that the stage `train` depends on; the others may change without its running again.
+TRAINED_WITH = ("model", "views", "method", "train")
+
 
 @dataclass(frozen=True)
 class SegmenterFacts:
-    """What a trained segmenter is and how it came about; `params` is the whole of params.yaml."""
+    """What a trained segmenter is and how it came about; `params` holds the sections `TRAINED_WITH` of params.yaml."""
 
     dataset: str
     classes: tuple[str, ...]
