@@ -4,8 +4,10 @@ from pathlib import Path
 
 from ucc import paths
 from ucc.config import Params
+from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest
 from ucc.deployment import deploy
+from ucc.evaluation import check_origin
 from ucc.export import export_verified, git_revision, read_metrics, with_all_params
 from ucc.files import write_json
 from ucc.models.store import load_segmenter
@@ -15,8 +17,11 @@ from ucc.stage import run_stage
 
 def main(params: Params) -> None:
     """Write the ONNX file, the quantised one if it is good enough, and what was measured of both."""
-    segmenter, facts = load_segmenter(paths.BEST if params.evaluate.checkpoint == "best" else paths.FINAL)
-    metrics, manifest = read_metrics(paths.METRICS), Manifest.read(paths.MANIFEST)
+    checkpoint = paths.BEST if params.evaluate.checkpoint == "best" else paths.FINAL
+    segmenter, facts = load_segmenter(checkpoint)
+    manifest, info = Manifest.read(paths.MANIFEST), DatasetInfo.read(paths.DATASET)
+    check_origin(facts, checkpoint, manifest, info)
+    metrics = read_metrics(paths.METRICS, facts)
     images = parity_images(paths.DATASET, manifest, params.export.parity_images)
     revision, facts = git_revision(Path()), with_all_params(facts, params)
     print("exporting to ONNX and comparing with torch ...", flush=True)

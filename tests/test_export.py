@@ -2,6 +2,7 @@
 
 import copy
 import json
+import runpy
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tiny import REPOSITORY, prepare_stage
 from tiny_segmenter import (
     CLASSES,
     COLORS,
@@ -28,7 +30,10 @@ from tiny_segmenter import (
 from torch import Tensor, nn
 
 import ucc.export
+from ucc import paths
 from ucc.config import BACKBONES, ExportParams, Params, QuantizeParams
+from ucc.data.dataset import DatasetInfo
+from ucc.data.manifest import Manifest
 from ucc.errors import UserError
 from ucc.export import (
     ExportedGraph,
@@ -38,8 +43,10 @@ from ucc.export import (
     read_metrics,
     with_all_params,
 )
+from ucc.files import write_json
 from ucc.inference import predict, uncertainty
 from ucc.models import Segmenter, build_segmenter
+from ucc.models.store import save_segmenter
 from ucc.parity import parity_report
 from ucc.segmenter import Segmenter as ExportedSegmenter
 from ucc.tiling import segment_tiles
@@ -247,7 +254,41 @@ def test_metrics_that_cannot_be_read_name_their_file_and_stage(tmp_path: Path, c
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match=r"evaluation\.json: .*`evaluate`"):
-        read_metrics(path)
+        read_metrics(path, FACTS)
+
+
+@pytest.mark.parametrize("other", [{"fingerprint": "4567cdef"}, {"step": 200}, {"step": None}], ids=str)
+def test_figures_of_another_segmenter_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+    path, own = tmp_path / "evaluation.json", METRICS | {"fingerprint": FACTS.fingerprint, "step": FACTS.step}
+    path.write_text(json.dumps(own))
+    assert read_metrics(path, FACTS) == own
+    path.write_text(json.dumps(own | other))
+    told = r"evaluation\.json: measured of run .*, while .* run 0123abcd after step 300\. Run the stage `evaluate`"
+    with pytest.raises(UserError, match=told):
+        read_metrics(path, FACTS)
+
+
+def test_the_stage_exports_no_checkpoint_of_other_data_nor_with_figures_of_another_one(
+    tiny_dataset: Path,
+    tiny_manifest: Manifest,
+    tiny_params: Callable[..., Params],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare_stage(tmp_path, tiny_dataset, tiny_manifest)
+    monkeypatch.chdir(tmp_path)
+    params, info = tiny_params(), DatasetInfo.read(tiny_dataset)
+    own = replace(FACTS, model=params.model, classes=info.classes, manifest=tiny_manifest.hash)
+    main = runpy.run_path(str(REPOSITORY / "pipeline/export.py"))["main"]
+    write_json(paths.METRICS, METRICS | {"fingerprint": FACTS.fingerprint, "step": FACTS.step})
+    for facts, told in (
+        (replace(own, manifest=FACTS.manifest), r"final\.pt: trained with the partition 89abcdef, .*stage `train`"),
+        (replace(own, step=200), r"evaluation\.json: measured of run 0123abcd after step 300, .*stage `evaluate`"),
+    ):
+        save_segmenter(paths.FINAL, build_segmenter(params.model, len(info.classes), heads=1, seed=0), facts)
+        with pytest.raises(UserError, match=told):
+            main(params)
+    assert [path.name for path in paths.FINAL.parent.iterdir()] == [paths.FINAL.name]
 
 
 def test_the_revision_is_the_commit_marked_dirty_once_code_or_parameters_change(

@@ -124,11 +124,11 @@ def with_all_params(facts: SegmenterFacts, params: Params) -> SegmenterFacts:
     return replace(facts, params=asdict(params) | trained)
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The figures that the file is to carry, as the stage `evaluate` wrote them.
+def read_metrics(path: Path, facts: SegmenterFacts) -> dict[str, Any]:
+    """The figures that the file is to carry, as the stage `evaluate` wrote them of the segmenter with these `facts`.
 
     Raises:
-        UserError: if the file is missing or no JSON object.
+        UserError: if the file is missing, no JSON object, or tells of another segmenter.
     """
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -136,6 +136,12 @@ def read_metrics(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error}). The stage `evaluate` writes it.") from error
     if not isinstance(metrics, dict):
         raise UserError(f"{path}: holds no JSON object. The stage `evaluate` writes it.")
+    measured = metrics.get("fingerprint"), metrics.get("step")
+    if measured != (facts.fingerprint, facts.step):
+        raise UserError(
+            f"{path}: measured of run {measured[0]} after step {measured[1]}, while the checkpoint is of run "
+            f"{facts.fingerprint} after step {facts.step}. Run the stage `evaluate`."
+        )
     return metrics
 
 
