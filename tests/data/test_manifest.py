@@ -56,6 +56,11 @@ def test_a_missing_file_names_the_stage_that_writes_it(tmp_path: Path) -> None:
         ("id,image,mask,subset\na,b,c,training\n", "a: subset 'training' is none of labeled"),
         ("id,image,mask,subset\na,b\n", "line 2"),
         ("id,image,mask,subset\na,b,c,val,more\n", "line 2"),
+        pytest.param(
+            'id,image,mask,subset\n"a,b,c,val\n' + 10000 * "a,images/a.png,,val\n",
+            "not a valid CSV table .*`partition`",
+            id="a quote that nothing closes",
+        ),
     ],
 )
 def test_a_broken_table_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
@@ -63,3 +68,11 @@ def test_a_broken_table_is_refused_by_name(tmp_path: Path, text: str, message: s
     with pytest.raises(UserError, match=message) as caught:
         Manifest.read(tmp_path / "manifest.csv")
     assert str(tmp_path / "manifest.csv") in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_than_utf_8_is_refused_by_name(tmp_path: Path, encoding: str) -> None:
+    """As spreadsheets save it."""
+    (tmp_path / "manifest.csv").write_text("id,image,mask,subset\nval/ä,b.png,c.png,val\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"manifest\.csv: not UTF-8 text .*; save it in that encoding"):
+        Manifest.read(tmp_path / "manifest.csv")

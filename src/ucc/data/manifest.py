@@ -72,6 +72,10 @@ class Manifest:
                     samples.append(Sample(**row))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}). The stage `partition` writes it.") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it in that encoding.") from error
+        except csv.Error as error:
+            raise UserError(f"{path}: not a valid CSV table ({error}). The stage `partition` writes it.") from error
         for sample in samples:
             if sample.subset not in SUBSETS:
                 raise UserError(f"{path}: {sample.id}: subset {sample.subset!r} is none of {', '.join(SUBSETS)}.")
