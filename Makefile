@@ -1,12 +1,16 @@
 # `make help` lists the targets. Needed: git, make and Python 3.11 or newer; all else goes into .venv.
 
+# Before anything is touched: shells, first lines of scripts and lists of paths would take such a path for several.
+$(if $(word 2,$(CURDIR)/.),$(error The path of this folder holds a space: '$(CURDIR)'. Move or rename it, then run make again))
+
 PYTHON ?= python3
-VENV := $(CURDIR)/.venv
+# Relative: no character of the folder's own path may mean something to a shell, least of all to what clears .venv.
+VENV := .venv
 LOCK := requirements/dev.txt
 # Names what .venv was made from, by content; a moved folder is another one, since .venv holds its own path.
 KEY := $(shell { cat $(LOCK) pyproject.toml; pwd; } | cksum | tr -d ' ')
 # Not exported for make itself: there, python3 must remain the user's own.
-ACTIVATE := PATH="$(VENV)/bin:$$PATH"
+ACTIVATE := PATH="$$PWD/$(VENV)/bin:$$PATH"
 COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
 # Several tests at once, each on one core; more than four would mostly wait for the few that take a minute.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
@@ -83,8 +87,8 @@ environment: python
 	@$(PYTHON) -m venv --clear $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' $(LOCK) > $(VENV)/uv.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip sync --require-hashes $(LOCK)
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@VIRTUAL_ENV="$$PWD/$(VENV)" $(VENV)/bin/uv pip sync --require-hashes $(LOCK)
+	@VIRTUAL_ENV="$$PWD/$(VENV)" $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@echo $(KEY) > $(VENV)/made-from
 
 python:

@@ -1,7 +1,9 @@
 """The promises that hold between files: locks, presets, dvc.yaml, the direction of imports."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -282,3 +284,36 @@ def test_the_page_of_plots_needs_no_network() -> None:
     markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert page.count("<script>") == 3
     assert not re.search(r"<(script|link|img)[^>]", markup)
+
+
+def make_setup(project: Path) -> subprocess.CompletedProcess[str]:
+    """`make setup` beside no file but the Makefile: without a lock it ends once .venv is cleared."""
+    project.mkdir()
+    shutil.copy(ROOT / "Makefile", project)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(
+        ["make", "setup"], cwd=project, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("ending", [" project", " ", "; project", "' $HOME project"])
+def test_make_refuses_a_path_with_a_space_and_leaves_its_neighbours_alone(ending: str, tmp_path: Path) -> None:
+    neighbour = tmp_path / "mine/thesis.tex"
+    neighbour.parent.mkdir()
+    neighbour.write_text("years of work")
+    project = tmp_path / f"mine{ending}"
+    done = make_setup(project)
+    assert done.returncode == 2
+    assert "The path of this folder holds a space" in done.stderr
+    assert "Move or rename it" in done.stderr
+    assert neighbour.read_text() == "years of work"
+    assert [path.name for path in project.iterdir()] == ["Makefile"]
+
+
+def test_make_clears_no_folder_but_its_own_whatever_the_path_means_to_a_shell(tmp_path: Path) -> None:
+    neighbour = tmp_path / "mine/thesis.tex"
+    neighbour.parent.mkdir()
+    neighbour.write_text("years of work")
+    make_setup(tmp_path / "mine;project")
+    assert neighbour.read_text() == "years of work"
+    assert (tmp_path / "mine;project/.venv/bin/python").exists()
