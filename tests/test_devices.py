@@ -457,6 +457,34 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
     assert not must_start_processes(two)
 
 
+@pytest.mark.parametrize("more", [(), ("train.devices=2",)], ids=["one device", "two devices"])
+def test_cuda_without_a_gpu_is_refused_in_one_line(more: tuple[str, ...], tmp_path: Path) -> None:
+    code = (
+        "from ucc.devices import joined_devices\n"
+        "from ucc.launch import must_start_processes, start_processes\n"
+        "from ucc.stage import run_stage\n"
+        "def main(params):\n"
+        "    if must_start_processes(params.train): return start_processes(params.train)\n"
+        "    with joined_devices(params.train, False): pass\n"
+        "run_stage(main)\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
+    done = subprocess.run(
+        [sys.executable, str(script), *TINY, *more, "train.accelerator=cuda"],
+        cwd=tmp_path,
+        env=environment | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: train.accelerator = cuda, but PyTorch finds no CUDA device here")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_synchronised_batchnorm_keeps_the_names_of_the_state() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4)))
     before = {name: value.clone() for name, value in module.state_dict().items()}

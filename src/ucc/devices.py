@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ucc.config import TrainParams
 from ucc.errors import UserError
+from ucc.inference import choose_device
 
 # How long an exchange may wait for a process that hangs; one that dies is noticed at once. The first process hashes
 # all data while the others wait.
@@ -38,8 +39,12 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
         idle_parameters: whether there are steps in which some trained parameters have no part.
 
     Raises:
-        UserError: if there are other processes or fewer devices than the keys say.
+        UserError: if there are other processes or fewer devices than the keys say, or no GPU where cuda is asked for.
     """
+    try:
+        choose_device(params.accelerator)
+    except UserError as error:
+        _refuse(str(error))
     processes = params.devices * params.nodes
     if torch.distributed.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) != processes:
         _refuse(

@@ -25,16 +25,21 @@ def start_processes(params: TrainParams) -> None:
     """Run this very command in `train.devices` processes, anew after a failure, up to `train.max_restarts` times.
 
     Raises:
-        UserError: if the processes ended with an error, which they have printed, or there are several nodes.
+        UserError: if the processes ended with an error, which they have printed, there are several nodes, or no GPU
+            where cuda is asked for.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from ucc.inference import choose_device
+
     if params.nodes > 1:
         raise UserError(
             f"train.nodes = {params.nodes}: start the stage on each node under torchrun, as docker/slurm.sh does."
         )
+    # Here it is said once, not by each process and then by what started them.
+    choose_device(params.accelerator)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
