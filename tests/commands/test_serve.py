@@ -59,7 +59,9 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(
     assert main(["serve", str(model)]) == 1
     line = the_error(capsys)
     assert package in line
-    assert "pip install" in line
+    assert "pip install '.[serve]' in the folder of this project" in line
+    # In the public index the name belongs to another project.
+    assert "ucc[" not in line
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         from ucc.serve.server import listen, serve
     except ModuleNotFoundError as error:
         raise UserError(
-            f"ucc serve needs the package {error.name}: pip install 'ucc[serve]', or '.[serve]'."
+            f"ucc serve needs the package {error.name}: pip install '.[serve]' in the folder of this project."
         ) from error
     app = create_app(Segmenter(options.model, threads=1), limits, check_model_name(options.name))
     with listen(options.host, options.port) as listener:
