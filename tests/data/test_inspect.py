@@ -226,7 +226,8 @@ def test_a_folder_that_does_not_lie_below_is_refused(tmp_path: Path, option: str
 
 
 @pytest.mark.parametrize(
-    ("out", "words"), [("f", "f: is a folder where a file"), ("file/section.yaml", "file: is a file where a folder")]
+    ("out", "words"),
+    [("f", "f: exists; move it or choose another --out."), ("file/section.yaml", "file: is a file where a folder")],
 )
 def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path, out: str, words: str) -> None:
     folder(tmp_path / "f", INDICES, "images", "masks", "")
@@ -236,3 +237,12 @@ def test_a_place_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Pa
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f", "file"]
+
+
+def test_a_file_that_exists_is_never_replaced(tmp_path: Path) -> None:
+    folder(tmp_path / "f", INDICES, "images", "masks", "")
+    out = tmp_path / "params.yaml"
+    out.write_text("everything else: 1\n")
+    done = run(str(tmp_path / "f"), "--out", str(out))
+    assert (done.returncode, done.stderr) == (1, f"error: {out}: exists; move it or choose another --out.\n")
+    assert out.read_text() == "everything else: 1\n"

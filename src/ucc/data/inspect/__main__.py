@@ -4,6 +4,7 @@ What was found goes to stderr, the section to stdout. It replaces the one of par
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -67,8 +68,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--images", help="folder of the images below FOLDER (default: guessed)")
     parser.add_argument("--masks", help="folder of the masks below FOLDER (default: guessed)")
     parser.add_argument("--mask-suffix", help="what a mask's name has beyond its image's (default: guessed)")
-    parser.add_argument("--out", type=Path, help="file to write the section to (default: stdout)")
+    parser.add_argument("--out", type=Path, help="new file to write the section to (default: stdout)")
     options = parser.parse_args(arguments)
+    if options.out and os.path.lexists(options.out):
+        raise UserError(f"{options.out}: exists; move it or choose another --out.")
     text = inspect(options.folder.expanduser(), options.images, options.masks, options.mask_suffix)
     if options.out:
         with explained(options.out.parent):
