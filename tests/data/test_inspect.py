@@ -160,6 +160,34 @@ def test_what_was_found_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert line in told
 
 
+def test_what_download_would_refuse_in_split_folders_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "val"):
+        folder(tmp_path, INDICES, f"images/{split}", f"masks/{split}", "")
+    (tmp_path / "images/train/readme.md").write_text("")
+    write_png(tmp_path / "images/extra/y.png", PHOTO)
+    write_png(tmp_path / "masks/train/z.png", INDICES)
+    inspect(tmp_path)
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+    for words in (
+        "masks/val/: every image needs a mask, there is none for x4.png, x5.png",
+        "files belong here, not readme.md",
+        "masks/train/: no image of the same name for z.png",
+        "may hold train, val, test, not extra; set dataset.folder.val",
+    ):
+        assert sum(words in line for line in warned) == 1, words
+    assert len(warned) == 4
+
+
+def test_images_that_download_would_give_one_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder(tmp_path, INDICES, "images", "masks", "")
+    write_png(tmp_path / "images/one/cat.png", PHOTO)
+    write_png(tmp_path / "images/one__cat.png", PHOTO)
+    inspect(tmp_path)
+    assert "warning: images/one/cat.png, images/one__cat.png would all be named one__cat" in capsys.readouterr().err
+
+
 def test_smoothed_masks_are_refused(tmp_path: Path) -> None:
     ramp = np.linspace(0, 1, 40)[None, :, None] * np.array([220, 20, 60])
     smooth = cv2.resize(ramp.repeat(20, axis=0), (300, 60)).astype(np.uint8)

@@ -6,13 +6,15 @@ What was found goes to stderr, the section to stdout. It replaces the one of par
 import argparse
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from ucc.config import FolderParams
 from ucc.data.inspect.layout import guess_layout
 from ucc.data.inspect.proposal import propose, section
 from ucc.data.inspect.survey import describe, describe_masks, image_headers, mask_facts, palette_warning
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.pairing import MIN_MASKED, match
+from ucc.data.sources.pairing import find_pairs, match
 from ucc.errors import UserError, some
 from ucc.files import explained, write_text
 
@@ -29,12 +31,12 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
         raise UserError(f"{root}: no such folder.")
     layout = guess_layout(root, images, masks, mask_suffix)
     problems = Problems(root)
-    named_images, named_masks = match(layout.images, layout.masks, layout.mask_suffix, problems)
+    find_pairs(FolderParams(**asdict(layout), mask_format="auto", classes=None, ignore=[]), problems)
+    # What does not fit has just been told; for the classes all there is counts, in whichever split.
+    named_images, named_masks = match(layout.images, layout.masks, layout.mask_suffix, Problems(root))
     headers = image_headers(named_images.values(), problems)
     facts = mask_facts(named_masks.values(), problems)
     masked = named_images.keys() & named_masks.keys()
-    if layout.val is not None and len(masked) < MIN_MASKED:
-        problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
     sizes = {mask.path: mask.size for mask in facts}
     unlike = [
         named_masks[key].relative_to(root).as_posix()

@@ -46,7 +46,7 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
         return [pair for split in _splits(params, problems) for pair in _split_pairs(split, params, problems)]
     images, masks = match(params.images, params.masks, params.mask_suffix, problems)
     masked = sorted(images.keys() & masks.keys())
-    if not problems.found and len(masked) < MIN_MASKED:
+    if len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
     val = draw(masked, params.val)
     return _pairs(images, masks, {key: "val" if key in val else "train" for key in images}, problems)
