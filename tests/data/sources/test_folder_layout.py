@@ -198,12 +198,33 @@ def stray(root: Path) -> None:
         (two_masks, "at least 3 images with masks are needed, there are 2"),
         (loop, "link to a folder that it lies in, remove: images/loop"),
         (pipe, "neither file nor folder, remove: images/x.png"),
-        (stray, "masks/: no image of the same name for a.png"),
+        (stray, "masks/: no image of the same name for one/a.png"),
     ],
 )
 def test_what_cannot_be_used_is_named(spoil: Callable[[Path], None], named: str, mine: Path) -> None:
     spoil(mine)
     assert named in refused(mine)
+
+
+def test_what_does_not_pair_and_what_cannot_be_read_are_told_at_once(mine: Path) -> None:
+    mask(mine / "masks/day one/orphan.png")
+    (mine / "images/f.png").write_bytes(b"")
+    (mine / "images/a.png").write_bytes((mine / "images/a.png").read_bytes()[:-20])
+    write_png(mine / "masks/b.png", np.zeros((5, 6), np.uint8))
+    image(mine / f"images/{'x' * 120}/{'y' * 120}/{'z' * 120}.png")
+    image(mine / "images/one/cat.png")
+    image(mine / "images/one__cat.png")
+    message = refused(mine)
+    for words in (
+        "masks/: no image of the same name for day one/orphan.png",
+        "images/f.png",
+        "images/a.png",
+        "masks/b.png is 5x6, its image 4x6",
+        "longer than 200 bytes, shorten: images/xxx",
+        "would all be named one__cat",
+    ):
+        assert words in message
+    assert message.count("\n- ") == 6
 
 
 def test_folders_that_do_not_exist_are_named(mine: Path) -> None:
@@ -276,8 +297,8 @@ def test_split_folders_may_hold_images_and_masks_side_by_side(tmp_path: Path) ->
         image(root / f"{name}.png")
         mask(root / f"{name}_mask.png")
     layout = {"val": None, "images": ".", "masks": ".", "mask_suffix": "_mask"}
-    image(root / "val/c.png")
-    assert "val/: every image needs a mask, there is none for c.png" in refused(root, **layout)
-    mask(root / "val/c_mask.png")
+    image(root / "val/one/c.png")
+    assert "val/: every image needs a mask, there is none for one/c.png" in refused(root, **layout)
+    mask(root / "val/one/c_mask.png")
     prepared(root, **layout)
-    assert written(root, "masks") == {"a.png", "b.png", "c.png"}
+    assert written(root, "masks") == {"a.png", "b.png", "one__c.png"}

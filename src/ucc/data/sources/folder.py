@@ -41,15 +41,18 @@ def prepare_folder(root: Path, target: Path, params: FolderParams, max_side: int
     remedy = LAYOUT if params.classes is None and params.val is None else SECTION
     described = _described(root, params, problems)
     pairs = find_pairs(params, problems)
-    problems.raise_if_any(remedy)
+    if described is None or not pairs:
+        problems.raise_if_any(remedy)
     if described is None:
         raise AssertionError("a missing description is a problem")
     info, classes = described
     if params.mask_format == "color" and classes.colorless:
-        raise UserError(
+        problems.add(
             f"dataset.folder.mask_format = color: every class needs a color, there is none for "
-            f"{', '.join(classes.colorless)}."
+            f"{', '.join(classes.colorless)}"
         )
+        problems.raise_if_any(remedy)
+    # With problems already found, the rest is read all the same: what is wrong in the files is to be told with them.
     with explained(target.parent), atomic_folder(target) as folder:
         convert(pairs, classes, params.mask_format, folder, problems, max_side)
         problems.raise_if_any(remedy)

@@ -32,7 +32,7 @@ class Pair:
 
 
 def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
-    """Every image below `problems.root`; what does not fit is added to `problems`.
+    """Every image below `problems.root` that can be converted; what does not fit is added to `problems`.
 
     Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and
     with `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the hashes of their
@@ -74,7 +74,7 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict:
         )
     rest = [file for file in mask_files if file not in set(lossy)]
     named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems, strict)
-    stray = [named_masks[key].name for key in named_masks if key not in named_images]
+    stray = [shown(named_masks[key].relative_to(root / masks)) for key in named_masks if key not in named_images]
     if named_images and stray:
         hint = "" if len(stray) < len(named_masks) else " (do dataset.folder.images and mask_suffix fit?)"
         problems.add(f"{masks}/: no image of the same name{hint} for {every(stray)}")
@@ -124,14 +124,15 @@ def _splits(params: FolderParams, problems: Problems) -> list[str]:
 def _split_pairs(split: str, params: FolderParams, problems: Problems) -> list[Pair]:
     at_images, at_masks = ((Path(folder) / split).as_posix() for folder in (params.images, params.masks))
     images, masks = match(at_images, at_masks, params.mask_suffix, problems, strict=True)
-    without_mask = [images[key].name for key in images if key not in masks]
+    base = problems.root / at_images
+    without_mask = [shown(images[key].relative_to(base)) for key in images if key not in masks]
     if (masks or at_images == at_masks) and split != "train" and without_mask:
         problems.add(f"{at_masks}/: every image needs a mask, there is none for {every(without_mask)}")
     return _pairs(images, masks, dict.fromkeys(images, split), problems)
 
 
 def _pairs(images: Files, masks: Files, splits: dict[str, str], problems: Problems) -> list[Pair]:
-    """Pairs under flat names, on which no two may agree."""
+    """Pairs under flat names, on which no two may agree; without those that have no such name."""
     by_name: defaultdict[str, list[Path]] = defaultdict(list)
     for key in images:
         by_name[key.replace("/", NEST)].append(images[key].relative_to(problems.root))
@@ -141,7 +142,9 @@ def _pairs(images: Files, masks: Files, splits: dict[str, str], problems: Proble
     long = [shown(paths[0]) for name, paths in by_name.items() if len(name.encode()) > LONGEST_NAME]
     if long:
         problems.add(f"folders and name together longer than {LONGEST_NAME} bytes, shorten: {every(long)}")
-    return [Pair(key.replace("/", NEST), splits[key], path, masks.get(key)) for key, path in images.items()]
+    named = [(key.replace("/", NEST), key) for key in images]
+    usable = [(name, key) for name, key in named if len(by_name[name]) == 1 and len(name.encode()) <= LONGEST_NAME]
+    return [Pair(name, splits[key], images[key], masks.get(key)) for name, key in usable]
 
 
 def _files(folder: str, leave_out: Collection[Path], problems: Problems) -> list[Path]:
