@@ -402,7 +402,11 @@ CASES = [
         "one labelled image",
         lambda p: p.list_ids("labeled_ids", "a"),
         "validate",
-        ("found 1", "raise partition.ratio, or lower validation.min_labeled_images"),
+        (
+            "found 1",
+            "raise partition.ratio, or lower validation.min_labeled_images; where the ratio is null, draw masks for "
+            "more training images",
+        ),
     ),
     Case(
         "class absent from every mask",

@@ -217,7 +217,10 @@ def test_a_class_that_no_labelled_image_shows_is_a_warning(dataset: Path) -> Non
         _mask(dataset, id_, 0, 0, 0, 1, 1, 1)
     result = _validate(dataset)
     assert [check.name for check in result.warnings] == ["classes_labeled"]
-    assert "car & <van>: in 0 labelled image(s)" in describe_failure(result.warnings[0])
+    told = describe_failure(result.warnings[0])
+    assert "car & <van>: in 0 labelled image(s)" in told
+    # Of a folder whose every mask counts, no ratio or list makes more images labelled.
+    assert "where the ratio is null, draw masks for more training images that show it" in told
     result.raise_if_failed(dataset)
 
 

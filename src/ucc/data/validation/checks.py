@@ -142,7 +142,8 @@ def _partition_checks(params: ValidationParams) -> list[Check]:
             ExpectTableRowCountToBeBetween,
             {"min_value": params.min_labeled_images, "row_condition": _LABELED},
             "",
-            "raise partition.ratio, or lower validation.min_labeled_images",
+            "raise partition.ratio, or lower validation.min_labeled_images; where the ratio is null, draw masks for "
+            "more training images, or lower dataset.folder.val",
         ),
         Check(
             "subsets_disjoint",
@@ -198,7 +199,8 @@ def _statistics_checks(params: ValidationParams) -> list[Check]:
             ExpectColumnValuesToBeBetween,
             {"column": "labeled_images", "min_value": params.min_images_per_class, "row_condition": _SHOWN},
             "{id}: in {labeled_images:.0f} labelled image(s)",
-            "raise partition.ratio, or list images that show it in partition.labeled_ids",
+            "raise partition.ratio, or list images that show it in partition.labeled_ids; where the ratio is null, "
+            "draw masks for more training images that show it, or lower dataset.folder.val",
         ),
         Check(
             "classes_measured",
