@@ -246,7 +246,9 @@ def test_an_error_is_said_once_however_many_processes_meet_it(
 ) -> None:
     two = ("train.devices=2", "method.name=supervised", *SMALL, *FOUR)
     paths = places(tmp_path / "diverging", tiny_dataset, tiny_manifest)
-    assert "lower train.lr" in failed(tmp_path / "1", tiny_params(*two, "train.lr=1.0e+30"), paths)
+    diverging = tiny_params(*two)
+    diverging.train.lr = 1e30  # more than params.yaml may say, so that it shows at once
+    assert "lower train.lr" in failed(tmp_path / "1", diverging, paths)
     paths = places(tmp_path / "locked", tiny_dataset, tiny_manifest)
     info = DatasetInfo.read(tiny_dataset)
     with locked(paths.runs / fingerprint(tiny_params(*two), data_hash(tiny_dataset, tiny_manifest), info)):

@@ -11,6 +11,8 @@ PUBLISHED_RATIOS = (Fraction(1, 16), Fraction(1, 8), Fraction(1, 4), Fraction(1,
 SEVERITIES = ("error", "warning")
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "mobilenet_v2", "mobilenet_v3_large")
 METHODS = ("supervised", "mean_teacher", "cct", "gct", "cps", "ucc")
+# Far beyond every rate that trains, and far below what float32 holds, also with the rates multiplied.
+HIGHEST_RATE = 1000
 PERTURBATIONS = (
     "feature_noise",
     "feature_drop",
@@ -199,10 +201,10 @@ class TrainParams:
     unsup_rampup: int = number(low=0)
     batch_labeled: int = number(low=2)
     batch_unlabeled: int = number(low=2)
-    lr: float = number(above=0)
-    head_lr_multiplier: float = number(above=0)
+    lr: float = number(above=0, high=HIGHEST_RATE)
+    head_lr_multiplier: float = number(above=0, high=HIGHEST_RATE)
     momentum: float = number(low=0, high=1)
-    weight_decay: float = number(low=0)
+    weight_decay: float = number(low=0, high=HIGHEST_RATE)
     poly_power: float = number(low=0)
     log_every: int = number(low=1)
     val_every: int = number(low=1)
