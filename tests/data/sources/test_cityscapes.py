@@ -285,6 +285,7 @@ def test_without_csdownload_the_message_tells_all_three_ways(tmp_path: Path, mon
         prepare(None, tmp_path)
     for text in ("pip install cityscapesscripts", "login", "dataset.root", str(tmp_path / "raw/cityscapes")):
         assert text in str(caught.value)
+    assert "UCC_RUNTIME=host" in str(caught.value)  # nothing can be installed in the container
 
 
 def test_the_name_cityscapes_in_the_parameters_leads_here(tmp_path: Path) -> None:

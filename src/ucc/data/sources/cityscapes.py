@@ -150,7 +150,8 @@ def _download(archive: Path) -> None:
     if command is None:
         raise UserError(
             f"cityscapes: not in {archive.parent}, and csDownload is not installed. Register at {URL}, then: "
-            f"pip install cityscapesscripts; csDownload -l (asks for your login and keeps it). {elsewhere}"
+            "pip install cityscapesscripts; csDownload -l (asks for your login and keeps it). A stage in the container "
+            f"finds neither: UCC_RUNTIME=host dvc repro download. {elsewhere}"
         )
     # csDownload writes under the final name from the start: elsewhere, half a file cannot be taken for a whole one.
     part = archive.parent / "part" / archive.name
