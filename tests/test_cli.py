@@ -37,9 +37,14 @@ def test_python_m_ucc_is_the_same_command() -> None:
     [
         (UserError("a: wrong"), 1, "error: a: wrong\n"),
         (OSError(28, "No space left on device", "out/a.png"), 1, "error: out/a.png: No space left on device\n"),
+        (
+            FileExistsError(17, "File exists", "pyproject.toml"),
+            1,
+            "error: pyproject.toml: is a file where a folder is needed; move or remove it and run again.\n",
+        ),
         (KeyboardInterrupt(), 130, ""),
     ],
-    ids=["user", "disk", "ctrl-c"],
+    ids=["user", "disk", "in the way", "ctrl-c"],
 )
 def test_errors_are_one_line_and_ctrl_c_is_none(
     monkeypatch: pytest.MonkeyPatch,

@@ -16,17 +16,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ucc.errors import UserError
+from ucc.errors import UserError, in_the_way
 
 if sys.platform != "win32":  # where the exported segmenter runs, too
     import fcntl
-
-# What may stand in the way of a result, and what to do about it.
-_IN_THE_WAY = {
-    errno.EEXIST: "is a file where a folder is needed; move or remove it and run again.",
-    errno.ENOTDIR: "cannot be written, since a file stands where a folder is needed; move or remove it and run again.",
-    errno.EISDIR: "is a folder where a file is to be written; move or remove it and run again.",
-}
 
 
 @contextmanager
@@ -89,16 +82,6 @@ def explained(folder: Path) -> Iterator[None]:
         raise UserError(
             f"{error.filename or folder}: {error.strerror or error} while writing to {folder}. Mend it and run again."
         ) from error
-
-
-def in_the_way(error: OSError) -> str | None:
-    """What to tell the user if a file stands where a folder is needed or the reverse; None for any other error."""
-    if error.errno not in _IN_THE_WAY or error.filename is None:
-        return None
-    # That a folder exists already is no obstacle, but a defect of whoever did not expect it.
-    if error.errno == errno.EEXIST and Path(error.filename).is_dir():
-        return None
-    return f"{error.filename}: {_IN_THE_WAY[error.errno]}"
 
 
 def sweep(folder: Path) -> None:

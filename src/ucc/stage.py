@@ -15,8 +15,8 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 from ucc import paths
 from ucc.config import Params
-from ucc.errors import UserError
-from ucc.files import in_the_way, sweep
+from ucc.errors import UserError, in_the_way
+from ucc.files import sweep
 from ucc.params import load_params
 from ucc.signals import StoppedError
 

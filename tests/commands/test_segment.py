@@ -88,6 +88,63 @@ def test_the_shares_of_the_classes_are_those_of_the_pixels(model: Path, tmp_path
     }
 
 
+def shares(out: Path) -> dict[str, list[float]]:
+    """The rows of `shares.csv`, which are those of `shares.json`."""
+    with (out / "shares.csv").open(newline="", encoding="utf-8") as stream:
+        rows = {image: [float(value) for value in values] for image, *values in list(csv.reader(stream))[1:]}
+    found = json.loads((out / "shares.json").read_text(encoding="utf-8"))["images"]
+    assert rows == {row["image"]: [*row["shares"].values(), row["mean_uncertainty"]] for row in found}
+    return rows
+
+
+def test_the_shares_of_earlier_runs_stay_as_long_as_their_pictures(model: Path, tmp_path: Path) -> None:
+    for name, channel in (("one/a.png", 0), ("one/ulm/b.png", 0), ("two/c.png", 1), ("three/a.jpg", 2)):
+        write_image(tmp_path / name, np.full((8, 8, 3), np.eye(3, dtype=np.uint8)[channel] * 255))
+    out = tmp_path / "out"
+    for folder in ("one", "two"):
+        assert segment(model, tmp_path / folder, out) == 0
+    assert {image: row.index(1) for image, row in shares(out).items()} == {"a.png": 0, "ulm/b.png": 0, "c.png": 1}
+    (out / "shares.csv").unlink()  # the other file is enough
+    for picture in (out / "ulm").iterdir():
+        picture.unlink()
+    assert segment(model, tmp_path / "three", out, "--only", "overlay") == 0  # over the picture of one/a.png
+    assert {image: row.index(1) for image, row in shares(out).items()} == {"c.png": 1, "a.jpg": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("shares.csv", "my own table\n", "not written by `ucc segment`"),
+        ("shares.csv", "", "not written by `ucc segment`"),
+        ("shares.csv", "image,red,green,blue,mean_uncertainty\na.png,1,0,0\n", "not written by `ucc segment`"),
+        ("shares.csv", "image,red,green,blue,mean_uncertainty\na.png,1,0,0,nan\n", "not written by `ucc segment`"),
+        ("shares.csv", "image,road,sky,mean_uncertainty\n", "written for other classes (road, sky)"),
+        ("shares.json", "{}", "not written by `ucc segment`"),
+        ("shares.json", "[1]", "not written by `ucc segment`"),
+        ("shares.json", '{"classes": ["road"], "images": []}', "written for other classes (road)"),
+    ],
+)
+def test_shares_that_something_else_wrote_are_not_overwritten(
+    model: Path,
+    image: np.ndarray,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: str,
+    message: str,
+) -> None:
+    path = write_image(tmp_path / "a.png", image)
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / name).write_text(content, encoding="utf-8")
+    assert segment(model, path, out) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out / name}: {message}")
+    assert "use another OUT" in line
+    assert names(out) == [name]
+    assert (out / name).read_text(encoding="utf-8") == content
+
+
 def test_a_folder_is_searched_and_its_structure_kept(model: Path, image: np.ndarray, tmp_path: Path) -> None:
     for name in ("a.png", "ulm/a.JPG", "ulm/old/b.tif", ".hidden.png", ".trash/c.png"):
         write_image(tmp_path / "in" / name, image)
@@ -254,6 +311,24 @@ def test_a_result_that_cannot_be_written_ends_it_with_one_line(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_file_in_the_way_is_named_with_the_remedy_and_what_was_done_is_on_record(
+    model: Path, image: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "sub/b.png"):
+        write_image(tmp_path / "in" / name, image)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sub").write_text("mine")
+    assert segment(model, tmp_path / "in", out) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"error: {out / 'sub'}: is a file where a folder is needed; move or remove it and run again."
+    assert names(out) == sorted([*pictures("a"), "shares.csv", "shares.json", "sub"])
+    assert list(shares(out)) == ["a.png"]
+    (out / "sub").unlink()
+    assert segment(model, tmp_path / "in", out) == 0
+    assert list(shares(out)) == ["a.png", "sub/b.png"]
+
+
 def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: Path) -> None:
     large = np.zeros((1500, 1500, 3), np.uint8)
     for index in range(40):
@@ -261,7 +336,7 @@ def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: P
     out = tmp_path / "out"
     command = [*COMMAND, "--model", str(model), str(tmp_path / "in"), str(out)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(out.glob("*_classes.png")):
+    while len(list(out.glob("*_classes.png"))) < 2:
         assert running.poll() is None
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
@@ -269,6 +344,11 @@ def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: P
     assert running.returncode == 130
     assert "Traceback" not in errors
     assert not list(out.glob(".*"))
+    recorded = {f"{Path(name).stem}_classes.png" for name in shares(out)}
+    drawn = {path.name for path in out.glob("*_classes.png")}
+    assert recorded
+    assert recorded <= drawn
+    assert len(drawn - recorded) <= 1  # that of the moment
 
 
 @pytest.mark.long

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ucc.commands.arguments import natural, positive
 from ucc.commands.inputs import KINDS, SHARES, Input, check_outputs, find_inputs
-from ucc.commands.shares import Shares, Tally, describe, write_shares
+from ucc.commands.shares import Shares, Tally, describe, read_shares, write_shares
 from ucc.errors import UserError
 from ucc.files import atomic_path
 from ucc.images import read_image
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     """Segment what the command line names; returns 0, or 1 if any image failed.
 
     Raises:
-        UserError: if nothing can be begun: no image, no model, pictures that would overwrite one another.
+        UserError: if nothing can be begun: no image, no model, pictures that would overwrite one another, shares in OUT
+            that something else wrote.
         OSError: if a result cannot be written.
     """
     options = _parse(arguments)
@@ -39,26 +40,33 @@ def main(arguments: Sequence[str]) -> int:
     if not options.model.is_file():
         raise UserError(f"{options.model}: no such file. The stage `export` writes it; --model names another.")
     segmenter = Segmenter(options.model, options.threads, options.tile, options.overlap)
+    read_shares(options.out, segmenter.classes)
     cv2.setNumThreads(options.threads or -1)
     return segment_all(segmenter, inputs, options.out, options.only, options.batch)
 
 
 def segment_all(segmenter: Segmenter, inputs: Sequence[Input], out: Path, kinds: Sequence[str], batch: int) -> int:
-    """Segment all, go on after one that fails, list the failures at the end; returns the exit status."""
+    """Segment all, go on after one that fails, list the failures at the end; returns the exit status.
+
+    However it ends, the shares of what was segmented are written.
+    """
     rows: list[Shares] = []
     failures: list[str] = []
     progress = Progress("segmented", len(inputs))
-    for group in _batches(inputs, segmenter, batch, failures, progress):
-        for image, pixels, strips in _segment(segmenter, group):
-            try:
-                tally = write_pictures(segmenter, pixels, strips, image.outputs(out, kinds), kinds)
-            except (UserError, MemoryError) as error:
-                failures.append(f"{image.path}: {str(error) or 'not enough memory.'}")
-            else:
-                rows.append(tally.shares(image.name))
-            progress.advance()
+    try:
+        for group in _batches(inputs, segmenter, batch, failures, progress):
+            for image, pixels, strips in _segment(segmenter, group):
+                try:
+                    tally = write_pictures(segmenter, pixels, strips, image.outputs(out, kinds), kinds)
+                except (UserError, MemoryError) as error:
+                    failures.append(f"{image.path}: {str(error) or 'not enough memory.'}")
+                else:
+                    rows.append(tally.shares(image.name))
+                progress.advance()
+    finally:
+        if rows:
+            write_shares(out, rows, segmenter.classes)
     if rows:
-        write_shares(out, rows, segmenter.classes)
         for row in rows if len(rows) == 1 else ():
             print(f"{row.image}: {describe(row, segmenter.classes)}")
         print(f"{len(rows)} of {len(inputs)} images segmented: {out} (pictures, {', '.join(SHARES)})")
@@ -149,7 +157,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         prog="ucc segment",
         description="Segment images with an exported model. For each it writes <name>_classes.png (class indices with "
         "a palette), <name>_overlay.png and <name>_uncertainty.png; for all, shares.csv and shares.json: the share of "
-        "each class among the pixels of each image.",
+        "each class among the pixels of each image, and those of earlier runs whose pictures are still in OUT.",
     )
     parser.add_argument(
         "inputs",
