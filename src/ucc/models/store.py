@@ -60,6 +60,10 @@ def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
         )
         segmenter.load_state_dict(content["state"])
     except Exception as error:
-        # A damaged or foreign file shows in any of many exception types; for the user they are one case.
-        raise UserError(f"{path}: not a trained segmenter of this version ({error}). Run the stage `train`.") from error
+        # A damaged or foreign file shows in any of many exception types; for the user they are one case. What torch
+        # says of it takes several lines and advises to run whatever code is in the file.
+        raise UserError(
+            f"{path}: not a trained segmenter of this version: damaged, or not written by the stage `train` "
+            f"({type(error).__name__}). Run that stage."
+        ) from error
     return segmenter.eval(), facts
