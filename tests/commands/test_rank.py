@@ -230,6 +230,12 @@ def test_a_folder_is_ranked_by_itself_and_gets_no_list_of_ids(
         assert "3 of 3 images chosen" in capsys.readouterr().out
 
 
+def test_options_may_stand_between_the_model_and_the_folder(exported: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "a.png", np.zeros((9, 9, 3), np.uint8))
+    assert rank(exported, "--count", "1", "in") == 0
+    assert [row["id"] for row in table()] == ["a.png"]
+
+
 def test_broken_files_do_not_stop_the_rest_and_are_listed_at_the_end(
     exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,6 +320,7 @@ def test_a_list_that_was_edited_is_not_overwritten(exported: Path, capsys: pytes
         (["no.pt"], "no.pt: no such file"),
         (["segmenter.onnx", "nowhere"], "nowhere: no such file or folder"),
         (["segmenter.onnx", "--out", "segmenter.onnx"], "segmenter.onnx: a file"),
+        (["segmenter.onnx", "--out", "segmenter.onnx/new/x"], "segmenter.onnx: a file"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,6 +328,17 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytes
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {message}")
     assert not Path("ranking").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Root, as whom tests may run, may write wherever the disk allows it.
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != Path("there"))
+    Path("there").mkdir()
+    assert rank(exported, "--out", "there/new") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: there: cannot be written to; give yourself the permission, or use another --out."
 
 
 def test_where_all_is_labelled_there_is_nothing_to_rank(

@@ -246,4 +246,4 @@ def _parse(arguments: Sequence[str]) -> Any:
         help="the folder for the results (default: %(default)s); what this command wrote there is replaced",
     )
     parser.add_argument("--no-spread", action="store_true", help="choose by the score alone, however alike images look")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,14 +31,18 @@ class Ranked(NamedTuple):
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a folder whose files of these names somebody else wrote, or changed.
+    """Refuse a folder that cannot be made or written to, or whose files of these names somebody else wrote, or changed.
 
     Raises:
-        UserError: naming the file.
+        UserError: naming the file or folder.
     """
     table, sheet, ids = (folder / name for name in (TABLE, SHEET, IDS))
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: a file; --out names the folder for the results.")
+    # Not made yet, so that nothing is left behind where there is nothing to rank. A link to nowhere is in the way, too.
+    present = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
+    if not present.is_dir():
+        raise UserError(f"{present}: a file; --out names the folder for the results.")
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise UserError(f"{present}: cannot be written to; give yourself the permission, or use another --out.")
     ranked = table.is_file() and _first_line(table) == ",".join(COLUMNS)
     if (table.exists() and not ranked) or (sheet.exists() and not ranked):
         which = table if table.exists() else sheet
