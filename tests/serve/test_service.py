@@ -1,5 +1,6 @@
 """Pictures over real HTTP: what the service answers, and in which form."""
 
+import asyncio
 import base64
 import http.client
 import json
@@ -12,6 +13,7 @@ import pytest
 from brightest_model import COLORS, METADATA, write_model
 from PIL import Image as PillowImage
 from running import ask, in_thread
+from starlette.types import Message
 
 import ucc
 from ucc.pictures import draw_overlay, draw_uncertainty, encode_png, scale_uncertainty
@@ -151,6 +153,57 @@ def test_errors_are_json_whatever_the_path(port: int) -> None:
         answer = ask(port, method, path)
         assert (answer.status, answer.content_type) == (status, "application/json")
         assert set(answer.json()) == {"error"}
+        assert repr(path) in answer.json()["error"]
+        assert "GET /docs" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/segment", "POST"), ("/model", "GET, HEAD"), ("/openapi.json", "GET, HEAD"), ("/static/main.js", "GET, HEAD")],
+)
+def test_a_method_that_is_not_allowed_is_told_which_are(port: int, path: str, methods: str) -> None:
+    answer = ask(port, "DELETE", path)
+    assert (answer.status, answer.headers["Allow"]) == (405, methods)
+    assert f"does not take DELETE, but {methods}" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((path, 200) for path in ("/", "/docs", "/model", "/openapi.json", "/static/main.js", "/static/heat.png")),
+        *((path, 200) for path in ("/v2", "/v2/health/ready", "/v2/models/segmenter")),
+        ("/nowhere", 404),
+        ("/v2/models/other", 404),
+        ("/segment", 405),
+    ],
+)
+def test_head_is_answered_as_get_is_without_the_body(port: int, path: str, status: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    found = []
+    for method in ("GET", "HEAD", "GET"):  # a body that was sent would be taken for the next answer
+        connection.request(method, path)
+        answer = connection.getresponse()
+        headers = {name: value for name, value in answer.getheaders() if name != "date"}
+        found.append((answer.status, headers, answer.read()))
+    connection.close()
+    assert found[0] == found[2]
+    assert found[1] == (status, found[0][1], b"")
+    assert int(found[1][1]["content-length"]) == len(found[0][2])
+
+
+def test_a_server_that_does_not_drop_the_body_of_an_answer_to_head_gets_none(model: Path) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = create_app(Segmenter(model, threads=1))
+    scope = {"type": "http", "method": "HEAD", "path": "/model", "headers": [], "query_string": b"", "root_path": ""}
+    asyncio.run(app(scope, receive, send))
+    assert [message.get("status") or message["body"] for message in sent] == [200, b""]
 
 
 def test_the_page_for_people_lists_every_operation_and_loads_nothing(port: int) -> None:

@@ -28,10 +28,12 @@ def test_requests_are_counted_by_endpoint_and_status_and_timed(model: Path) -> N
         for sent in (body, body, b"no picture"):
             ask(port, "POST", "/segment", sent)
         ask(port, "GET", "/v2/health/live")
+        assert ask(port, "HEAD", "/v2/health/live").status == 200
+        assert ask(port, "HEAD", "/metrics").status == 200
         found = samples(port)
     assert found["ucc_requests_total", of("/segment", status="200")] == 2
     assert found["ucc_requests_total", of("/segment", status="400")] == 1
-    assert found["ucc_requests_total", of("/v2/health/live", status="200")] == 1
+    assert found["ucc_requests_total", of("/v2/health/live", status="200")] == 2
     assert found["ucc_request_seconds_count", of("/segment")] == 3
     assert found["ucc_request_seconds_bucket", of("/segment", le="+Inf")] == 3
     assert found["ucc_request_seconds_sum", of("/segment")] > 0

@@ -14,6 +14,7 @@ from ucc.serve.answers import choose
 from ucc.serve.bodies import CLOSE, Bodies, LastAnswer
 from ucc.serve.cut_off import CutOff
 from ucc.serve.docs_page import POLICY, write_docs
+from ucc.serve.head import Head, allowed
 from ucc.serve.limits import Limits, RefusedError
 from ucc.serve.open_inference import health_routes, model_routes
 from ucc.serve.page import add_page
@@ -47,6 +48,7 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = N
     telemetry = Telemetry(slots, bodies)
     app.add_middleware(CutOff, running=app.state.running)
     app.add_middleware(Measured, telemetry=telemetry)
+    app.add_middleware(Head)  # the last is the outermost: what is counted is a GET, under its route
     _answer_errors(app, limits)
     app.include_router(_picture_routes(segmenter, name, limits, slots, bodies))
     app.include_router(health_routes())
@@ -106,8 +108,14 @@ def _answer_errors(app: FastAPI, limits: Limits) -> None:
         return JSONResponse(content, error.status, error.headers)
 
     @app.exception_handler(HTTPException)
-    async def fail(_: Request, error: HTTPException) -> Response:
-        return JSONResponse({"error": f"{error.detail}."}, error.status_code, error.headers)
+    async def fail(request: Request, error: HTTPException) -> Response:
+        path, headers, message = repr(request.url.path[:100]), dict(error.headers or {}), f"{error.detail}."
+        if error.status_code == 404:
+            message = f"There is nothing at {path}; GET /docs lists every address."
+        elif error.status_code == 405:
+            headers["Allow"] = allowed(headers.get("Allow", ""))
+            message = f"{path} does not take {request.method}, but {headers['Allow']}; GET /docs tells more."
+        return JSONResponse({"error": message}, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def crash(_: Request, __: Exception) -> Response:
