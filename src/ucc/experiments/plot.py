@@ -1,6 +1,7 @@
 """The table as a picture: mIoU of every arm, against the labelled share where that varies."""
 
 import math
+import textwrap
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def plot(plan: Plan, table: list[Cell], path: Path) -> None:
             _lines(axes, plan, table, shares)
         else:
             _points(axes, plan, table)
-        axes.set_title(plan.title)
+        figure.suptitle(textwrap.fill(plan.title, 70), fontsize="large")
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None})
 
