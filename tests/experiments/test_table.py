@@ -345,6 +345,7 @@ def test_a_recorded_row_counts_more_than_an_experiment_of_this_clone(
     command.table(plan)
     rows = (repository / "results/methods.csv").read_text()
     assert done_runs(Path("results"), Path()).disagreements == []
+    git(repository, "update-ref", "-d", "refs/exps/12/345/mine")
     commit_experiment(repository, "faulty", asdict(plan.runs[0].params), {"head_1": {"miou": 9.0}, "manifest": "cafe"})
     capsys.readouterr()
     command.table(plan)

@@ -212,7 +212,7 @@ def test_a_step_is_what_the_equations_say(
     loss_unsup = slow_unsupervised(weak, strong, weak_valid, strong_valid, pasted, rule, normalize)
     assert float(losses.record["loss_sup"]) == pytest.approx(loss_sup, rel=1e-5)
     assert float(losses.record["loss_unsup"]) == pytest.approx(loss_unsup, rel=1e-5)
-    assert float(losses.total) == pytest.approx(loss_sup + 2.0 * loss_unsup, rel=1e-5)
+    assert losses.total.item() == pytest.approx(loss_sup + 2.0 * loss_unsup, rel=1e-5)
     assert shares_of(losses.record) == pytest.approx(slow_shares(weak, weak_valid, strong_valid, pasted, rule))
 
 
