@@ -460,7 +460,16 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
 
 
 @pytest.mark.parametrize("more", [(), ("train.devices=2",)], ids=["one device", "two devices"])
-def test_cuda_without_a_gpu_is_refused_in_one_line(more: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("train.accelerator=cuda", "train.accelerator = cuda, but PyTorch finds no CUDA device here"),
+        ("train.precision=16-mixed", "train.precision = 16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true."),
+    ],
+)
+def test_what_only_a_gpu_can_do_is_refused_in_one_line_without_one(
+    more: tuple[str, ...], key: str, message: str, tmp_path: Path
+) -> None:
     code = (
         "from ucc.devices import joined_devices\n"
         "from ucc.launch import must_start_processes, start_processes\n"
@@ -475,7 +484,7 @@ def test_cuda_without_a_gpu_is_refused_in_one_line(more: tuple[str, ...], tmp_pa
     shutil.copy(ROOT / "params.yaml", tmp_path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
     done = subprocess.run(
-        [sys.executable, str(script), *TINY, *more, "train.accelerator=cuda"],
+        [sys.executable, str(script), *TINY, *more, key],
         cwd=tmp_path,
         env=environment | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
@@ -483,7 +492,7 @@ def test_cuda_without_a_gpu_is_refused_in_one_line(more: tuple[str, ...], tmp_pa
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: train.accelerator = cuda, but PyTorch finds no CUDA device here")
+    assert done.stderr.startswith(f"error: {message}")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -42,6 +42,21 @@ def test_a_terminal_shows_a_bar_and_the_time_left_in_one_line(
     assert last == "\rsegmented [####################] 4/4 images, 1.0 images/s"
 
 
+def test_what_ends_early_leaves_its_line_as_it_stands(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = Progress("segmented", 2)
+    progress.end()
+    assert not capsys.readouterr().err
+    advance(progress, clock, 2)
+    progress.end()
+    assert capsys.readouterr().err.endswith("1/2 images, 0.5 images/s, 2 s left\x1b[K\n")
+    advance(progress, clock, 2)
+    progress.end()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_log_gets_whole_lines_now_and_then_and_the_last(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress("hash", 400)
     for _ in range(3):

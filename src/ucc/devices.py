@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ucc.config import TrainParams
 from ucc.errors import UserError
-from ucc.inference import choose_device
+from ucc.launch import check_device
 
 # How long an exchange may wait for a process that hangs; one that dies is noticed at once. The first process hashes
 # all data while the others wait.
@@ -39,10 +39,10 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
         idle_parameters: whether there are steps in which some trained parameters have no part.
 
     Raises:
-        UserError: if there are other processes or fewer devices than the keys say, or no GPU where cuda is asked for.
+        UserError: if there are other processes or fewer devices than the keys say, or no GPU where one is asked for.
     """
     try:
-        choose_device(params.accelerator)
+        check_device(params)
     except UserError as error:
         _refuse(str(error))
     processes = params.devices * params.nodes

@@ -21,25 +21,34 @@ def must_start_processes(params: TrainParams) -> bool:
     return several and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
+def check_device(params: TrainParams) -> None:
+    """Refuse what only a GPU can do where there is none.
+
+    Raises:
+        UserError: naming `train.accelerator` or `train.precision`.
+    """
+    from ucc.inference import choose_device
+
+    if choose_device(params.accelerator).type == "cpu" and params.precision == "16-mixed":
+        raise UserError("train.precision = 16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true.")
+
+
 def start_processes(params: TrainParams) -> None:
     """Run this very command in `train.devices` processes, anew after a failure, up to `train.max_restarts` times.
 
     Raises:
         UserError: if the processes ended with an error, which they have printed, there are several nodes, or no GPU
-            where cuda is asked for.
+            where one is asked for.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from ucc.inference import choose_device
-
     if params.nodes > 1:
         raise UserError(
             f"train.nodes = {params.nodes}: start the stage on each node under torchrun, as docker/slurm.sh does."
         )
-    # Here it is said once, not by each process and then by what started them.
-    choose_device(params.accelerator)
+    check_device(params)  # here it is said once, not by each process and then by what started them
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

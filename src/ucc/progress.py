@@ -23,6 +23,7 @@ class Progress:
         self.label, self.total, self.unit, self.per_unit = label, total, unit, per_unit
         self.first = self.done = done
         self.start = self.last = time.monotonic()
+        self._open = False
 
     def advance(self, count: int = 1) -> None:
         """`count` more are done."""
@@ -35,7 +36,14 @@ class Progress:
         line = self._line(now - self.start, bar=terminal)
         # The carriage return goes first, so that the line stays visible; \x1b[K clears a longer line's rest.
         text = f"\r{line}\x1b[K" if terminal else line
-        print(text, end="\n" if finished or not terminal else "", file=sys.stderr, flush=True)
+        self._open = terminal and not finished
+        print(text, end="" if self._open else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """No more will come: what is printed next begins a line of its own, though not all may be done."""
+        if self._open:
+            print(file=sys.stderr)
+            self._open = False
 
     def _line(self, seconds: float, bar: bool) -> str:
         rate = (self.done - self.first) / max(seconds, 1e-9)

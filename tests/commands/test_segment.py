@@ -111,6 +111,18 @@ def test_the_shares_of_earlier_runs_stay_as_long_as_their_pictures(model: Path, 
     assert {image: row.index(1) for image, row in shares(out).items()} == {"c.png": 1, "a.jpg": 2}
 
 
+def test_a_table_of_shares_that_a_spreadsheet_has_saved_is_still_read(
+    model: Path, image: np.ndarray, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert segment(model, write_image(tmp_path / "a.png", image), out) == 0
+    (out / "shares.json").unlink()
+    table = out / "shares.csv"
+    table.write_text(table.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert segment(model, write_image(tmp_path / "b.png", image), out) == 0
+    assert list(shares(out)) == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -329,10 +341,11 @@ def test_a_file_in_the_way_is_named_with_the_remedy_and_what_was_done_is_on_reco
     assert list(shares(out)) == ["a.png", "sub/b.png"]
 
 
-def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_it_quietly_lists_what_failed_and_leaves_no_half_file(model: Path, tmp_path: Path) -> None:
     large = np.zeros((1500, 1500, 3), np.uint8)
     for index in range(40):
         write_image(tmp_path / "in" / f"{index:02}.png", large)
+    (tmp_path / "in" / "0.png").write_text("no image")
     out = tmp_path / "out"
     command = [*COMMAND, "--model", str(model), str(tmp_path / "in"), str(out)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -343,6 +356,9 @@ def test_ctrl_c_ends_it_quietly_and_leaves_no_half_file(model: Path, tmp_path: P
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in errors
+    *_, failed, count = errors.splitlines()
+    assert failed.startswith(f"error: {tmp_path / 'in' / '0.png'}: ")
+    assert count == "1 of 41 images failed"
     assert not list(out.glob(".*"))
     recorded = {f"{Path(name).stem}_classes.png" for name in shares(out)}
     drawn = {path.name for path in out.glob("*_classes.png")}

@@ -76,3 +76,12 @@ def test_a_table_in_another_encoding_than_utf_8_is_refused_by_name(tmp_path: Pat
     (tmp_path / "manifest.csv").write_text("id,image,mask,subset\nval/ä,b.png,c.png,val\n", encoding=encoding)
     with pytest.raises(UserError, match=r"manifest\.csv: not UTF-8 text .*; save it in that encoding"):
         Manifest.read(tmp_path / "manifest.csv")
+
+
+def test_a_table_saved_with_a_byte_order_mark_is_the_same_table(tmp_path: Path) -> None:
+    """As spreadsheets save UTF-8."""
+    path = tmp_path / "manifest.csv"
+    Manifest([Sample("val/ä", "images/val/ä.png", "", "val")]).write(path)
+    named = Manifest.read(path).hash
+    path.write_text(path.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert Manifest.read(path).hash == named

@@ -46,9 +46,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def segment_all(segmenter: Segmenter, inputs: Sequence[Input], out: Path, kinds: Sequence[str], batch: int) -> int:
-    """Segment all, go on after one that fails, list the failures at the end; returns the exit status.
+    """Segment all, go on after one that fails; returns the exit status.
 
-    However it ends, the shares of what was segmented are written.
+    However it ends, the failures are listed and the shares of what was segmented written.
     """
     rows: list[Shares] = []
     failures: list[str] = []
@@ -64,17 +64,22 @@ def segment_all(segmenter: Segmenter, inputs: Sequence[Input], out: Path, kinds:
                     rows.append(tally.shares(image.name))
                 progress.advance()
     finally:
+        progress.end()
+        _list(failures, len(inputs))
         if rows:
             write_shares(out, rows, segmenter.classes)
     if rows:
         for row in rows if len(rows) == 1 else ():
             print(f"{row.image}: {describe(row, segmenter.classes)}")
         print(f"{len(rows)} of {len(inputs)} images segmented: {out} (pictures, {', '.join(SHARES)})")
+    return int(bool(failures))
+
+
+def _list(failures: Sequence[str], images: int) -> None:
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     if failures:
-        print(f"{len(failures)} of {len(inputs)} images failed", file=sys.stderr)
-    return int(bool(failures))
+        print(f"{len(failures)} of {images} images failed", file=sys.stderr)
 
 
 def write_pictures(

@@ -103,7 +103,7 @@ def describe(row: Shares, classes: Sequence[str], most: int = 3) -> str:
 
 
 def _read_table(path: Path) -> tuple[list[str], list[Shares]]:
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
         lines = csv.reader(stream)
         first, *classes, last = next(lines, [])
         if (first, last) != (FIRST, LAST):

@@ -61,7 +61,7 @@ class Manifest:
             UserError: if it is missing or not such a table.
         """
         try:
-            with path.open(newline="", encoding="utf-8") as table:
+            with path.open(newline="", encoding="utf-8-sig") as table:
                 reader = csv.DictReader(table)
                 if tuple(reader.fieldnames or ()) != COLUMNS:
                     raise UserError(f"{path}: the header must be {','.join(COLUMNS)}.")

@@ -62,7 +62,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if not path.is_file():
         return
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
             if not {*PLACE, "head_1", *ORIGIN} <= set(reader.fieldnames or ()):
                 raise UserError(
