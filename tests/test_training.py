@@ -1,6 +1,5 @@
 """Training as a user meets it: killed, started again, watched, and told that something is wrong."""
 
-import csv
 import errno
 import json
 import math
@@ -18,7 +17,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from trainings import PROCESSES, places, rows
 
 from ucc.checkpoints import previous, read_checkpoint
 from ucc.config import Params
@@ -30,7 +30,6 @@ from ucc.errors import UserError
 from ucc.methods import StepLosses
 from ucc.methods.ucc import UCC
 from ucc.models.store import load_segmenter
-from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.runs import data_hash, fingerprint, locked
 from ucc.signals import StoppedError
 from ucc.torch_files import write_torch
@@ -39,24 +38,6 @@ from ucc.training import Trainer, TrainingPaths, train
 LoadParams = Callable[..., Params]
 STEPS = 12
 OUTPUTS = ("final", "best", "history", "confidence", "metrics")
-# Processes start from a server that has the libraries loaded: a start costs no import.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["ucc.training"])
-
-
-def places(folder: Path, dataset: Path, manifest: Manifest) -> TrainingPaths:
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest.write(folder / "manifest.csv")
-    return TrainingPaths(
-        dataset=dataset,
-        manifest=folder / "manifest.csv",
-        runs=folder / "runs",
-        final=folder / "models/final.pt",
-        best=folder / "models/best.pt",
-        history=folder / "metrics/history.csv",
-        confidence=folder / "metrics/confidence.csv",
-        metrics=folder / "metrics/train.json",
-    )
 
 
 @pytest.fixture
@@ -119,11 +100,6 @@ def assert_same_content(one: Path, other: Path) -> None:
         if not (torch.equal(value, second[name]) if isinstance(value, Tensor) else value == second[name])
     ]
     assert different == []
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as table:
-        return list(csv.DictReader(table))
 
 
 def test_training_killed_again_and_again_ends_with_the_same_weights_bit_for_bit(
@@ -474,41 +450,6 @@ def test_a_full_disk_while_checkpointing_keeps_the_checkpoint_before(
     assert state["step"] == 6
     train(tiny_params(), paths)
     assert paths.final.read_bytes() == undisturbed.final.read_bytes()
-
-
-class TwoParts(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoders = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))])
-        self.heads = nn.ModuleList([nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)])
-
-
-class Whole(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.segmenter = TwoParts()
-
-
-def test_heads_learn_at_their_own_rate_by_the_polynomial_schedule(tiny_params: LoadParams) -> None:
-    params = tiny_params("train.lr=0.1", "train.head_lr_multiplier=10", "train.steps=100").train
-    model = Whole()
-    optimizer = torch.optim.SGD(parameter_groups(model, params))
-    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-    for step in (0, 1, 50, 99):
-        set_learning_rate(optimizer, params, step)
-        for name, parameter in model.named_parameters():
-            base = 0.1 if "encoder" in name else 1.0
-            assert of[id(parameter)]["lr"] == pytest.approx(base * (1 - step / 100) ** 0.9)
-
-
-def test_only_weights_of_convolutions_decay_and_each_parameter_is_in_one_group(tiny_params: LoadParams) -> None:
-    model = Whole()
-    groups = parameter_groups(model, tiny_params("train.weight_decay=5.0e-4").train)
-    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert sum(len(group["params"]) for group in groups) == len(decays) == len(list(model.parameters()))
-    for name, parameter in model.named_parameters():
-        convolution = name.endswith("weight") and not name.startswith("segmenter.encoders.0.1")
-        assert decays[id(parameter)] == (5e-4 if convolution else 0.0)
 
 
 def test_training_names_a_missing_manifest(paths: TrainingPaths, tiny_params: LoadParams) -> None:

@@ -1,0 +1,100 @@
+"""Starting a stage once for each device, and what is refused before."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny import REPOSITORY, TINY
+from torch.distributed.launcher.api import LaunchConfig
+
+from ucc.config import Params
+from ucc.errors import UserError
+from ucc.launch import must_start_processes, start_processes
+from ucc.params import load_params
+
+LoadParams = Callable[..., Params]
+
+
+def test_the_launcher_gives_its_processes_the_time_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[LaunchConfig] = []
+
+    def note(config: LaunchConfig, entrypoint: str) -> Callable[..., None]:  # noqa: ARG001
+        given.append(config)
+        return lambda *_: None
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", note)
+    two = load_params(REPOSITORY / "params.yaml", [*TINY, "train.devices=2"]).train
+    start_processes(two)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        start_processes(two)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    usual, nohup = given
+    assert 30 < getattr(usual, "shutdown_timeout", 110) < docker_run_seconds()
+    assert set(usual.signals_to_handle.split(",")) == {"SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"}
+    assert set(nohup.signals_to_handle.split(",")) == {"SIGTERM", "SIGINT", "SIGQUIT"}
+
+
+def docker_run_seconds() -> int:
+    (found,) = re.findall(
+        r"^SECONDS_TO_STOP = (\d+)", (REPOSITORY / "docker/run").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return int(found)
+
+
+def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
+    tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    two = tiny_params("train.devices=2").train
+    assert must_start_processes(two)
+    assert not must_start_processes(tiny_params().train)
+    assert not must_start_processes(tiny_params("train.devices=2", "train.launcher=fabric").train)
+    with pytest.raises(UserError, match=r"train\.nodes = 2: start the stage on each node"):
+        start_processes(tiny_params("train.nodes=2").train)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    assert not must_start_processes(two)
+
+
+@pytest.mark.parametrize("more", [(), ("train.devices=2",)], ids=["one device", "two devices"])
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("train.accelerator=cuda", "train.accelerator = cuda, but PyTorch finds no CUDA device here"),
+        ("train.precision=16-mixed", "train.precision = 16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true."),
+    ],
+)
+def test_what_only_a_gpu_can_do_is_refused_in_one_line_without_one(
+    more: tuple[str, ...], key: str, message: str, tmp_path: Path
+) -> None:
+    code = (
+        "from ucc.devices import joined_devices\n"
+        "from ucc.launch import must_start_processes, start_processes\n"
+        "from ucc.stage import run_stage\n"
+        "def main(params):\n"
+        "    if must_start_processes(params.train): return start_processes(params.train)\n"
+        "    with joined_devices(params.train, False): pass\n"
+        "run_stage(main)\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
+    done = subprocess.run(
+        [sys.executable, str(script), *TINY, *more, key],
+        cwd=tmp_path,
+        env=environment | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {message}")
+    assert len(done.stderr.splitlines()) == 1
