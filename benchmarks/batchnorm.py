@@ -1,0 +1,79 @@
+"""BatchNorm in use and in training: `python benchmarks/batchnorm.py [MODEL] [--every 3]`, where the pipeline ran.
+
+Prints the mIoU of head 1 with running statistics, as in deployment, and with those of batches drawn at random, as in
+training, by sequence (what a file's name has before the first `_`), for the val images and for the unlabelled ones
+whose masks lie in the data set all the same. What is left over from whole batches is left out. Where the two differ, a
+network learns in another state than it is used in.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ucc import paths
+from ucc.data.manifest import Manifest, Sample
+from ucc.data.samples import load_sample
+from ucc.metrics import ConfusionMatrix
+from ucc.models.store import load_segmenter
+from ucc.seeding import generator
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, nargs="?", default=paths.FINAL)
+    parser.add_argument("--every", type=int, default=3, help="take one unlabelled image of so many")
+    parser.add_argument("--batch", type=int, default=4, help="images of a batch")
+    arguments = parser.parse_args()
+    segmenter, facts = load_segmenter(arguments.model)
+    print(f"{'':<10}{'sequence':<12}{'images':>8}{'running':>9}{'batch':>8}  mIoU of head 1 in percent")
+    for subset, every in (("val", 1), ("unlabeled", arguments.every)):
+        samples = with_masks(subset)[::every]
+        running, batch = (
+            measure(segmenter, len(facts.classes), samples, arguments.batch, mode) for mode in (False, True)
+        )
+        for sequence in running:
+            count = sum(sequence in (name_of(sample), "all") for sample in samples)
+            print(f"{subset:<10}{sequence:<12}{count:>8}{running[sequence]:>9.1f}{batch[sequence]:>8.1f}")
+
+
+def with_masks(subset: str) -> list[Sample]:
+    """The samples of a subset that have a mask, hidden or not."""
+    masked = [replace(sample, mask=f"masks/{sample.id}.png") for sample in Manifest.read(paths.MANIFEST).subset(subset)]
+    return [sample for sample in masked if (paths.DATASET / sample.mask).is_file()]
+
+
+def name_of(sample: Sample) -> str:
+    """Of the sequence that an image is from."""
+    return Path(sample.image).name.partition("_")[0]
+
+
+def measure(
+    segmenter: nn.Module, classes: int, samples: Sequence[Sample], size: int, batch_statistics: bool
+) -> dict[str, float]:
+    """mIoU of head 1 in percent by sequence and of all, dropout off; the running statistics stay as they are."""
+    for module in segmenter.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(batch_statistics)
+            module.momentum = 0.0
+    confusion: defaultdict[str, ConfusionMatrix] = defaultdict(lambda: ConfusionMatrix(classes))
+    order = generator(0, "batches").permutation(len(samples))
+    for start in range(0, len(order) - size + 1, size):
+        chosen = [samples[index] for index in order[start : start + size]]
+        images, masks = zip(*(load_sample(paths.DATASET, sample) for sample in chosen), strict=True)
+        with torch.inference_mode():
+            logits = segmenter(torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images]))[0]
+        for sample, found, mask in zip(chosen, logits.argmax(dim=1), masks, strict=True):
+            for sequence in (name_of(sample), "all"):
+                confusion[sequence].update(found, torch.from_numpy(mask))
+    return {sequence: 100 * confusion[sequence].mean_iou() for sequence in sorted(confusion)}
+
+
+if __name__ == "__main__":
+    main()
