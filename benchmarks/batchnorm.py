@@ -34,7 +34,7 @@ def main() -> None:
     segmenter, facts = load_segmenter(arguments.model)
     print(f"{'':<10}{'sequence':<12}{'images':>8}{'running':>9}{'batch':>8}  mIoU of head 1 in percent")
     for subset, every in (("val", 1), ("unlabeled", arguments.every)):
-        samples = with_masks(subset)[::every]
+        samples = whole_batches(with_masks(subset)[::every], arguments.batch)
         running, batch = (
             measure(segmenter, len(facts.classes), samples, arguments.batch, mode) for mode in (False, True)
         )
@@ -47,6 +47,12 @@ def with_masks(subset: str) -> list[Sample]:
     """The samples of a subset that have a mask, hidden or not."""
     masked = [replace(sample, mask=f"masks/{sample.id}.png") for sample in Manifest.read(paths.MANIFEST).subset(subset)]
     return [sample for sample in masked if (paths.DATASET / sample.mask).is_file()]
+
+
+def whole_batches(samples: Sequence[Sample], size: int) -> list[Sample]:
+    """The samples in an order drawn at random, as many as fill batches of a size."""
+    order = generator(0, "batches").permutation(len(samples))
+    return [samples[index] for index in order[: len(samples) // size * size]]
 
 
 def name_of(sample: Sample) -> str:
@@ -63,9 +69,8 @@ def measure(
             module.train(batch_statistics)
             module.momentum = 0.0
     confusion: defaultdict[str, ConfusionMatrix] = defaultdict(lambda: ConfusionMatrix(classes))
-    order = generator(0, "batches").permutation(len(samples))
-    for start in range(0, len(order) - size + 1, size):
-        chosen = [samples[index] for index in order[start : start + size]]
+    for start in range(0, len(samples), size):
+        chosen = samples[start : start + size]
         images, masks = zip(*(load_sample(paths.DATASET, sample) for sample in chosen), strict=True)
         with torch.inference_mode():
             logits = segmenter(torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images]))[0]
