@@ -3,17 +3,19 @@
 Prints the mIoU of head 1 with running statistics, as in deployment, and with those of batches drawn at random, as in
 training, by sequence (what a file's name has before the first `_`), for the val images and for the unlabelled ones
 whose masks lie in the data set all the same. What is left over from whole batches is left out. Where the two differ, a
-network learns in another state than it is used in.
+network learns in another state than it is used in. The last column counts images that have collapsed: one class takes
+more than 95 % of what is found, with running statistics, and less of what is true.
 """
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ucc import paths
@@ -22,6 +24,15 @@ from ucc.data.samples import load_sample
 from ucc.metrics import ConfusionMatrix
 from ucc.models.store import load_segmenter
 from ucc.seeding import generator
+
+COLLAPSED = 0.95
+
+
+class Figures(NamedTuple):
+    """mIoU of head 1 in percent, and how many images have collapsed."""
+
+    miou: float
+    collapsed: int
 
 
 def main() -> None:
@@ -32,15 +43,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="images of a batch")
     arguments = parser.parse_args()
     segmenter, facts = load_segmenter(arguments.model)
-    print(f"{'':<10}{'sequence':<12}{'images':>8}{'running':>9}{'batch':>8}  mIoU of head 1 in percent")
+    print(f"{'':<10}{'sequence':<12}{'images':>8}{'running':>9}{'batch':>8}{'collapsed':>11}")
     for subset, every in (("val", 1), ("unlabeled", arguments.every)):
         samples = whole_batches(with_masks(subset)[::every], arguments.batch)
         running, batch = (
             measure(segmenter, len(facts.classes), samples, arguments.batch, mode) for mode in (False, True)
         )
-        for sequence in running:
+        for sequence, (miou, collapsed) in running.items():
             count = sum(sequence in (name_of(sample), "all") for sample in samples)
-            print(f"{subset:<10}{sequence:<12}{count:>8}{running[sequence]:>9.1f}{batch[sequence]:>8.1f}")
+            print(f"{subset:<10}{sequence:<12}{count:>8}{miou:>9.1f}{batch[sequence].miou:>8.1f}{collapsed:>11}")
 
 
 def with_masks(subset: str) -> list[Sample]:
@@ -62,13 +73,14 @@ def name_of(sample: Sample) -> str:
 
 def measure(
     segmenter: nn.Module, classes: int, samples: Sequence[Sample], size: int, batch_statistics: bool
-) -> dict[str, float]:
-    """mIoU of head 1 in percent by sequence and of all, dropout off; the running statistics stay as they are."""
+) -> dict[str, Figures]:
+    """Figures by sequence and of all, dropout off; the running statistics stay as they are."""
     for module in segmenter.modules():
         if isinstance(module, _BatchNorm):
             module.train(batch_statistics)
             module.momentum = 0.0
     confusion: defaultdict[str, ConfusionMatrix] = defaultdict(lambda: ConfusionMatrix(classes))
+    collapsed: Counter[str] = Counter()
     for start in range(0, len(samples), size):
         chosen = samples[start : start + size]
         images, masks = zip(*(load_sample(paths.DATASET, sample) for sample in chosen), strict=True)
@@ -77,7 +89,14 @@ def measure(
         for sample, found, mask in zip(chosen, logits.argmax(dim=1), masks, strict=True):
             for sequence in (name_of(sample), "all"):
                 confusion[sequence].update(found, torch.from_numpy(mask))
-    return {sequence: 100 * confusion[sequence].mean_iou() for sequence in sorted(confusion)}
+                collapsed[sequence] += has_collapsed(found, torch.from_numpy(mask))
+    return {name: Figures(100 * confusion[name].mean_iou(), collapsed[name]) for name in sorted(confusion)}
+
+
+def has_collapsed(found: Tensor, mask: Tensor) -> bool:
+    """Whether one class takes nearly all of an image that is more than that class; both (H, W)."""
+    everywhere = found.flatten().mode().values
+    return bool((found == everywhere).float().mean() > COLLAPSED > (mask == everywhere).float().mean())
 
 
 if __name__ == "__main__":
