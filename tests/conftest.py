@@ -75,6 +75,14 @@ def tiny_params() -> Callable[..., Params]:
 
 
 @pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP as in a terminal, for this process and those it starts, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     """A web server for one test, on which `fetch` does not wait between its attempts."""
     monkeypatch.setattr("ucc.data.fetch.PAUSE", 0.0)

@@ -21,6 +21,7 @@ from ucc.params import load_params
 LoadParams = Callable[..., Params]
 
 
+@pytest.mark.usefixtures("hangup")
 def test_the_launcher_gives_its_processes_the_time_for_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[LaunchConfig] = []
 

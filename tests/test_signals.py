@@ -16,6 +16,8 @@ from ucc.data.manifest import Manifest
 from ucc.signals import StoppedError, stop_request
 from ucc.training import Trainer, TrainingPaths, train
 
+pytestmark = pytest.mark.usefixtures("hangup")
+
 
 def places(folder: Path, dataset: Path, manifest: Manifest) -> TrainingPaths:
     folder.mkdir(parents=True, exist_ok=True)
