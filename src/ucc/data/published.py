@@ -183,7 +183,7 @@ def _hash(path: Path) -> str:
 
 def _read_pair(files: tuple[Path, Path]) -> Pair:
     labeled, unlabeled = (
-        [_id(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()] for path in files
+        [_id(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] for path in files
     )
     return labeled, unlabeled
 

@@ -142,7 +142,7 @@ def _mask(copy: Copy, name: str, own: set[str]) -> Path:
 def _names(path: Path, problems: Problems) -> set[str]:
     """The image names that a text file lists, one a line."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         problems.add(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not a text file'})")
         return set()
