@@ -3,8 +3,8 @@
 Prints the mIoU of head 1 with running statistics, as in deployment, and with those of batches drawn at random, as in
 training, by sequence (what a file's name has before the first `_`), for the val images and for the unlabelled ones
 whose masks lie in the data set all the same. What is left over from whole batches is left out. Where the two differ, a
-network learns in another state than it is used in. The last column counts images that have collapsed: one class takes
-more than 95 % of what is found, with running statistics, and less of what is true.
+network learns in another state than it is used in. The last column counts images that have collapsed, with running
+statistics: nearly all is taken for one class that it is not (`ucc.pseudo_labels.has_collapsed`).
 """
 
 import argparse
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ucc import paths
+from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.manifest import Manifest, Sample
 from ucc.data.samples import load_sample
 from ucc.metrics import ConfusionMatrix
 from ucc.models.store import load_segmenter
+from ucc.pseudo_labels import has_collapsed
 from ucc.seeding import generator
-
-COLLAPSED = 0.95
 
 
 class Figures(NamedTuple):
@@ -89,14 +89,8 @@ def measure(
         for sample, found, mask in zip(chosen, logits.argmax(dim=1), masks, strict=True):
             for sequence in (name_of(sample), "all"):
                 confusion[sequence].update(found, torch.from_numpy(mask))
-                collapsed[sequence] += has_collapsed(found, torch.from_numpy(mask))
+                collapsed[sequence] += has_collapsed(found, torch.from_numpy(mask), IGNORE_INDEX)
     return {name: Figures(100 * confusion[name].mean_iou(), collapsed[name]) for name in sorted(confusion)}
-
-
-def has_collapsed(found: Tensor, mask: Tensor) -> bool:
-    """Whether one class takes nearly all of an image that is more than that class; both (H, W)."""
-    everywhere = found.flatten().mode().values
-    return bool((found == everywhere).float().mean() > COLLAPSED > (mask == everywhere).float().mean())
 
 
 if __name__ == "__main__":

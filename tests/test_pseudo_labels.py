@@ -11,7 +11,7 @@ from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest, Sample
-from ucc.pseudo_labels import hidden_truth, measure_pseudo_labels
+from ucc.pseudo_labels import has_collapsed, hidden_truth, measure_pseudo_labels
 
 INFO = DatasetInfo("toy", ("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
 PARAMS = EvaluateParams(
@@ -72,6 +72,7 @@ def test_figures_say_who_is_right(dataset: tuple[Path, Manifest]) -> None:
     assert figures["images"] == 2
     assert figures["head_1"]["accuracy"] == pytest.approx(100 * 4 / 12, abs=1e-4)
     assert figures["head_2"]["accuracy"] == pytest.approx(100 * 6 / 12, abs=1e-4)
+    assert [figures[head]["collapsed"] for head in ("head_1", "head_2")] == [100, 100]
     assert figures["agreement"] == 0
     assert figures["more_certain"]["accuracy"] == pytest.approx(100 * 10 / 12, abs=1e-4)
     assert figures["disagreeing"] == {"more_certain": pytest.approx(100 * 10 / 12, abs=1e-4), "less_certain": 0}
@@ -92,3 +93,31 @@ def test_without_hidden_masks_there_are_no_figures(dataset: tuple[Path, Manifest
     figures, by_class = measure_pseudo_labels(Certain(), [], dataset[0], INFO, PARAMS, CPU)
     assert figures == {"images": 0}
     assert by_class == [{"class": name} for name in INFO.classes]
+
+
+@pytest.mark.parametrize(
+    ("other_labels", "other_truth", "collapsed"), [(0, 50, True), (4, 50, True), (6, 50, False), (0, 4, False)]
+)
+def test_an_image_has_collapsed_when_nearly_all_is_taken_for_one_class_that_it_is_not(
+    other_labels: int, other_truth: int, collapsed: bool
+) -> None:
+    labels, truth = torch.zeros(10, 10, dtype=torch.int64), torch.zeros(10, 10, dtype=torch.int64)
+    labels.view(-1)[:other_labels] = 1
+    truth.view(-1)[:other_truth] = 1
+    assert has_collapsed(labels, truth, 255) == collapsed
+
+
+def test_of_an_image_whose_truth_is_unknown_nobody_can_say_that_it_has_collapsed() -> None:
+    nothing = torch.full((4, 4), 255)
+    assert not has_collapsed(torch.zeros(4, 4, dtype=torch.int64), nothing, 255)
+
+
+def test_an_image_that_is_half_understood_has_not_collapsed(dataset: tuple[Path, Manifest]) -> None:
+    class Halves(Certain):
+        def forward(self, images: Tensor) -> list[Tensor]:
+            bright = (images[:, :1].float() > 127).float()
+            return [torch.cat([1 - bright, bright, 0 * bright], dim=1)]
+
+    folder, manifest = dataset
+    figures, _ = measure_pseudo_labels(Halves(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    assert figures["head_1"]["collapsed"] == 0

@@ -28,6 +28,10 @@ from ucc.seeding import generator
 CLASS_COLUMNS = ("class", "share", "iou_head_1", "iou_head_2", "accuracy_head_1", "accuracy_head_2")
 
 
+# An image has collapsed when one class takes a larger share of what is found in it, and a smaller one of what is true.
+COLLAPSED = 0.95
+
+
 class PseudoLabelFigures(NamedTuple):
     """What is measured, in percent.
 
@@ -64,11 +68,12 @@ def measure_pseudo_labels(
     """What the heads of a trained segmenter would teach on whole `samples`, in percent of the labelled pixels.
 
     The summary holds `images` that were measured on (one whose mask cannot be read is left out); `accuracy` and `miou`
-    of each head's labels; of two heads also their `agreement`, the accuracy of the `more_certain` head of each pixel,
-    and, where they disagree, how often the more and the less certain one is right (`disagreeing`). None for a figure
-    without any pixel.
+    of each head's labels, and the share of images that have `collapsed` (`has_collapsed`); of two heads also their
+    `agreement`, the accuracy of the `more_certain` head of each pixel, and, where they disagree, how often the more and
+    the less certain one is right (`disagreeing`). None for a figure without any pixel.
     """
     heads: list[ConfusionMatrix] = []
+    collapsed: list[int] = []
     tally, images = _Tally(), 0
     progress = Progress("pseudo labels of", len(samples))
     with evaluation_mode(segmenter):
@@ -83,8 +88,10 @@ def measure_pseudo_labels(
             certain = [p.squeeze(0).max(dim=0) for p in predict_image(segmenter, image, params, device)]
             if not heads:
                 heads = [ConfusionMatrix(info.num_classes, info.ignore_index).to(device) for _ in certain]
-            for matrix, (_, labels) in zip(heads, certain, strict=True):
-                matrix.update(labels, truth)
+                collapsed = [0 for _ in certain]
+            for index, (_, labels) in enumerate(certain):
+                heads[index].update(labels, truth)
+                collapsed[index] += has_collapsed(labels, truth, info.ignore_index)
             if len(certain) == 2:
                 (first, labels_1), (second, labels_2) = certain
                 known = truth != info.ignore_index
@@ -93,10 +100,21 @@ def measure_pseudo_labels(
                 tally.add(more == truth[known], less == truth[known], more == less)
     rows = [_class_row(name, index, heads) for index, name in enumerate(info.classes)]
     figures: dict[str, Any] = {"images": images}
-    for number, matrix in enumerate(heads, start=1):
+    for number, (matrix, count) in enumerate(zip(heads, collapsed, strict=True), start=1):
         scores = {"accuracy": 100 * matrix.pixel_accuracy(), "miou": 100 * matrix.mean_iou()}
-        figures[f"head_{number}"] = {name: None if math.isnan(v) else round(v, 4) for name, v in scores.items()}
+        rounded = {name: None if math.isnan(v) else round(v, 4) for name, v in scores.items()}
+        figures[f"head_{number}"] = {**rounded, "collapsed": _percent(count, images)}
     return PseudoLabelFigures(figures | (tally.figures() if len(heads) == 2 else {}), rows)
+
+
+def has_collapsed(labels: torch.Tensor, truth: torch.Tensor, ignore_index: int) -> bool:
+    """Whether nearly all of an image is taken for one class that it is not all of; both (H, W), integers.
+
+    Heads that teach each other can end there: where both say so, nothing corrects them.
+    """
+    everywhere = labels.flatten().mode().values
+    known = truth[truth != ignore_index]
+    return bool((labels == everywhere).float().mean() > COLLAPSED and (known == everywhere).float().mean() < COLLAPSED)
 
 
 def _class_row(name: str, index: int, heads: Sequence[ConfusionMatrix]) -> dict[str, Any]:

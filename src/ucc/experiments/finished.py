@@ -28,6 +28,7 @@ FIGURES = {
     "best": (TRAINING, "best_val_miou"),
     "pseudo_head_1": (LABELS, "head_1", "miou"),
     "pseudo_head_2": (LABELS, "head_2", "miou"),
+    "collapsed": (LABELS, "head_1", "collapsed"),
     "more_certain": (LABELS, "disagreeing", "more_certain"),
     "less_certain": (LABELS, "disagreeing", "less_certain"),
 }

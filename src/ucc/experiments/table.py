@@ -18,6 +18,7 @@ BESIDE = {
     "best": "head 1, best on val",
     "pseudo_head_1": "labels of head 1",
     "pseudo_head_2": "labels of head 2",
+    "collapsed": "collapsed",
     "more_certain": "surer head right",
     "less_certain": "other head right",
 }
@@ -144,8 +145,8 @@ def _beside(plan: Plan, finished: Mapping[str, Finished]) -> Sequence[str]:
     lines = [
         "",
         "The same runs by other measures. Best on val flatters itself. Labels: mIoU of what a head would teach on "
-        "unlabelled images whose masks were hidden from training. Right: share of the pixels there on which the heads "
-        "disagree.",
+        "unlabelled images whose masks were hidden from training. Collapsed: share of these images that head 1 takes "
+        "for one class as a whole. Right: share of the pixels there on which the heads disagree.",
         "",
         "| | " + " | ".join(BESIDE[name] for name in shown) + " |",
         "|---" * (len(shown) + 1) + "|",
