@@ -367,6 +367,8 @@ def test_what_else_is_known_of_the_runs_stands_below(plan: Plan) -> None:
     assert "| | head 2 | surer head right |" in text
     assert "| ucc, 1/8 | 52.0 ± 1.0 (3) | 60.0 ± 0.0 (3) |" in text
     assert "| supervised, 1/8 |" not in text
+    explanations = ("Best on val flatters itself", "Labels: mIoU", "Collapsed: share", "Right: share")
+    assert [sentence in text for sentence in explanations] == [False, False, False, True]
 
 
 TABLES = [path for path in (ROOT / "experiments").glob("*.yaml") if (ROOT / f"results/{path.stem}.csv").exists()]

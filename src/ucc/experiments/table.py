@@ -22,6 +22,14 @@ BESIDE = {
     "more_certain": "surer head right",
     "less_certain": "other head right",
 }
+# What must be said of some of these figures where they stand in a table.
+EXPLAINED = {
+    ("best",): "Best on val flatters itself.",
+    ("pseudo_head_1", "pseudo_head_2"): "Labels: mIoU of what a head would teach on unlabelled images whose masks were "
+    "hidden from training.",
+    ("collapsed",): "Collapsed: share of these images that head 1 takes as a whole for one class.",
+    ("more_certain", "less_certain"): "Right: share of the pixels there on which the heads disagree.",
+}
 CHECKPOINTS = {"final": "after the last step", "best": "of the checkpoint that was best on val"}
 
 
@@ -144,9 +152,9 @@ def _beside(plan: Plan, finished: Mapping[str, Finished]) -> Sequence[str]:
         return ()
     lines = [
         "",
-        "The same runs by other measures. Best on val flatters itself. Labels: mIoU of what a head would teach on "
-        "unlabelled images whose masks were hidden from training. Collapsed: share of these images that head 1 takes "
-        "for one class as a whole. Right: share of the pixels there on which the heads disagree.",
+        " ".join(
+            ["The same runs by other measures.", *(text for names, text in EXPLAINED.items() if shown.keys() & names)]
+        ),
         "",
         "| | " + " | ".join(BESIDE[name] for name in shown) + " |",
         "|---" * (len(shown) + 1) + "|",
