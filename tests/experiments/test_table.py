@@ -405,6 +405,14 @@ def test_a_spoilt_table_is_named(plan: Plan, repository: Path, old: str, new: st
     assert path.read_bytes() == before
 
 
+def test_a_table_that_was_saved_with_a_byte_order_mark_is_read(plan: Plan, repository: Path) -> None:
+    command.table(plan)
+    recorded = recorded_runs(repository / "results")
+    path = repository / "results/methods.csv"
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert recorded_runs(repository / "results") == recorded != {}
+
+
 def test_two_results_of_one_run_are_named(plan: Plan, repository: Path) -> None:
     command.table(plan)
     for kind in ("csv", "params.yaml"):
