@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
 def test_what_a_launcher_passes_on_is_no_second_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = iter([100.0, 100.2, 104.0, 106.0])
-    monkeypatch.setattr("ucc.signals.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("ucc.signals.time", SimpleNamespace(monotonic=lambda: next(now)))
     with stop_request() as stop:
         for _ in range(3):
             signal.raise_signal(signal.SIGINT)

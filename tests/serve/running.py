@@ -77,7 +77,8 @@ def until(condition: Callable[[], bool]) -> None:
 def in_thread(app: FastAPI, listener: socket.socket | None = None) -> Iterator[int]:
     """The port of a service that runs until the block ends, by default on a socket that uvicorn makes."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, http=PatientProtocol, log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener] if listener else None})
+    sockets = {"sockets": [listener] if listener else None}
+    thread = threading.Thread(target=server.run, kwargs=sockets, daemon=True)
     thread.start()
     try:
         while not server.started:
@@ -86,7 +87,8 @@ def in_thread(app: FastAPI, listener: socket.socket | None = None) -> Iterator[i
         yield (listener or server.servers[0].sockets[0]).getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(GUARD_SECONDS)
+        assert not thread.is_alive()
 
 
 @contextmanager
