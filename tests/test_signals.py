@@ -125,6 +125,38 @@ def test_a_process_whose_terminal_is_closed_goes_on_to_its_end(tmp_path: Path) -
     assert (tmp_path / "end").exists()
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr", "both"])
+def test_a_stage_whose_output_nobody_reads_any_more_ends_as_any_other(closed: str, tmp_path: Path) -> None:
+    """Ctrl-C ends the `tee` of `2>&1 | tee log`, too: what is printed after that must not cost the checkpoint."""
+    root = Path(__file__).parents[1]
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    code = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from ucc.progress import Progress, TrainingProgress\n"
+        "from ucc.signals import stop_request\n"
+        "from ucc.stage import run_stage\n"
+        "def main(params):\n"
+        "    with stop_request() as stop:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        TrainingProgress(9, lambda step: 1, 0).show({'step': 7, 'loss': 1.0})\n"
+        "        Progress('evaluate', 1).advance()\n"
+        "        Path('checkpoint').touch()\n"
+        "        stop.raise_after(7)\n"
+        "run_stage(main)\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    kept = tmp_path / "kept"
+    with kept.open("wb") as file:
+        out, err = (writer if closed in (name, "both") else file for name in ("stdout", "stderr"))
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=out, stderr=err, check=False)
+    os.close(writer)
+    assert (tmp_path / "checkpoint").exists()
+    assert done.returncode == 130
+    assert "Error" not in kept.read_text()
+
+
 def group_of_a_training(folder: Path, dataset: Path, manifest: Manifest, *changes: str) -> "subprocess.Popen[str]":
     """The stage `train` with its workers as a process group of its own, at work in the folder."""
     root = Path(__file__).parents[1]

@@ -17,6 +17,7 @@ import torch
 
 from ucc.errors import UserError
 from ucc.files import atomic_path, sha256
+from ucc.output import tell
 from ucc.torch_files import write_torch
 
 _SEAL = "\nucc checkpoint, step {step:012d}, sha256 {hash}\n"
@@ -72,7 +73,7 @@ def mend_checkpoint(path: Path) -> None:
             damaged.append(f"{file} (step {seal.step if seal.step is not None else 'unknown'})")
             continue
         if damaged:
-            print(f"warning: {damaged[0]} is damaged; going on from {file} (step {seal.step})", flush=True)
+            tell(f"warning: {damaged[0]} is damaged; going on from {file} (step {seal.step})")
         if file != path:
             # Also so that the next save does not put a damaged one in the place of the whole one.
             file.replace(path)

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ucc.output import tell
+
 SECONDS_BETWEEN_LINES = 10.0
 BAR = 20
 
@@ -37,12 +39,12 @@ class Progress:
         # The carriage return goes first, so that the line stays visible; \x1b[K clears a longer line's rest.
         text = f"\r{line}\x1b[K" if terminal else line
         self._open = terminal and not finished
-        print(text, end="" if self._open else "\n", file=sys.stderr, flush=True)
+        tell(text, end="" if self._open else "\n", error=True)
 
     def end(self) -> None:
         """No more will come: what is printed next begins a line of its own, though not all may be done."""
         if self._open:
-            print(file=sys.stderr)
+            tell("", error=True)
             self._open = False
 
     def _line(self, seconds: float, bar: bool) -> str:
@@ -121,10 +123,9 @@ class TrainingProgress:
             if name != "step"
         )
         left = (now - self._begun) / max(1, step - self._start) * (self._steps - step)
-        print(
+        tell(
             f"step {step}/{self._steps}  {figures}  {self._images_of(shown, step) / seconds:.1f} images/s  "
-            f"{(self._waited - waited) / seconds:.0%} waiting for data  {_duration(left)} left",
-            flush=True,
+            f"{(self._waited - waited) / seconds:.0%} waiting for data  {_duration(left)} left"
         )
 
     def speed(self, step: int) -> dict[str, float | int]:

@@ -2,11 +2,12 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+from ucc.output import tell, to_nowhere
 
 # SLURM signals a launcher and the processes that it started; the launcher passes on to them what it got.
 SECONDS_OF_ONE_REQUEST = 5.0
@@ -56,7 +57,8 @@ def stop_request() -> Iterator[StopRequest]:
             if not _under_a_launcher():
                 restore()
             _leave_closed(terminals)
-            print("stopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+            with suppress(RuntimeError):  # it came while another line was being written there
+                tell("stopping after this step; once more to stop at once", error=True)
         elif time.monotonic() - first > SECONDS_OF_ONE_REQUEST:
             restore()
             signal.raise_signal(number)
@@ -83,6 +85,4 @@ def _leave_closed(terminals: list[int]) -> None:
     """Write to nowhere in place of terminals that are none any more: whatever is written there is an error."""
     for number in terminals:
         if not os.isatty(number):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, number)
-            os.close(nowhere)
+            to_nowhere(number)

@@ -17,6 +17,7 @@ from ucc import paths
 from ucc.config import Params
 from ucc.errors import UserError, in_the_way
 from ucc.files import sweep
+from ucc.output import tell
 from ucc.params import load_params
 from ucc.signals import StoppedError
 
@@ -58,7 +59,7 @@ def run_stage(main: Callable[[Params], None], wait: bool = True) -> None:
             raise
         sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}. {REMEDIES[error.errno]}")
     except StoppedError as stopped:
-        print(stopped, file=sys.stderr)
+        tell(stopped, error=True)
         sys.exit(stopped.status)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -29,6 +29,7 @@ from ucc.methods import Method, StepLosses, build_method, method_class
 from ucc.models.store import TRAINED_WITH, SegmenterFacts, save_segmenter
 from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
 from ucc.optimizer import parameter_groups, set_learning_rate
+from ucc.output import tell
 from ucc.progress import TrainingProgress
 from ucc.runs import data_hash, fingerprint, locked, outputs_locked
 from ucc.seeding import seed as derive_seed
@@ -267,10 +268,7 @@ class Trainer:
                 f"{self.run}: not all nodes see the same checkpoint; {self.paths.runs} must be shared by all."
             )
         if rank() == 0:
-            print(
-                f"run {self.run.name}: {f'going on after step {step}' if state else 'training from the start'}",
-                flush=True,
-            )
+            tell(f"run {self.run.name}: {f'going on after step {step}' if state else 'training from the start'}")
         if state is None:
             return 0
         self.method.load_state_dict(state["method"])
@@ -295,7 +293,7 @@ class Trainer:
             speed["peak_gpu_bytes"] = int(peaks.max())  # of the fullest one
             line += f", at most {speed['peak_gpu_bytes'] / 2**30:.2f} GiB of a GPU"
         if rank() == 0:
-            print(line.format(**speed), flush=True)
+            tell(line.format(**speed))
             write_json(self.run / "speed.json", speed)
 
     def _publish(self) -> None:
