@@ -32,6 +32,7 @@ from ucc.ranking import describe
 
 FILES = ["contact_sheet.jpg", "labeled_ids.txt", "ranking.csv"]
 IDS = Path("ranking/labeled_ids.txt")
+VAL_IDS = Path("ranking/val_ids.txt")
 pytestmark = pytest.mark.usefixtures("project")
 
 
@@ -413,16 +414,36 @@ def test_its_list_is_what_the_partition_takes_once_the_masks_are_drawn(
         assert len(manifest.subset("unlabeled")) == 8 - len(labeled)
 
 
-def test_where_val_is_drawn_from_the_masks_they_are_all_used_without_the_list(
-    folder: Path, exported: Path, tiny_params: Callable[..., Params]
+@pytest.mark.parametrize("every_mask", [False, True], ids=["the list of labelled images", "every mask"])
+def test_where_val_is_drawn_from_the_masks_its_list_keeps_what_is_measured_on(
+    folder: Path,
+    exported: Path,
+    tiny_params: Callable[..., Params],
+    capsys: pytest.CaptureFixture[str],
+    every_mask: bool,
 ) -> None:
-    section = replace(FOLDER, val=0.25)
-    before = partition(tiny_params(), folder, section)
-    assert rank(exported, "--count", "4") == 0
+    drawn = replace(FOLDER, val=0.25)
+    before = partition(tiny_params(), folder, drawn)
+    assert rank(exported, "--count", "6") == 0
+    assert "dataset.folder.val: ranking/val_ids.txt" in capsys.readouterr().out
     chosen = {row["id"] for row in table() if row["rank"]}
     for id_ in chosen:
         draw_mask(folder, id_.removeprefix("train/").replace("__", "/"))
-    after = partition(tiny_params(), folder, section)
-    assert len(after.subset("labeled")) + len(after.subset("val")) == 3 + 4
-    assert ids_of(after, "labeled") > ids_of(before, "labeled")
-    assert not chosen & ids_of(after, "unlabeled")
+    assert chosen & {f"train/{id_[4:]}" for id_ in ids_of(partition(tiny_params(), folder, drawn), "val")}
+    kept = replace(FOLDER, val=str(VAL_IDS))
+    after = partition(tiny_params(), folder, kept, labeled_ids=None if every_mask else IDS)
+    assert ids_of(after, "val") == ids_of(before, "val")
+    assert ids_of(after, "labeled") == ids_of(before, "labeled") | chosen
+    assert rank(exported, "--count", "1") == (1 if not after.subset("unlabeled") else 0)
+    assert listed(VAL_IDS) == sorted(ids_of(before, "val"))
+
+
+def test_where_val_has_a_folder_there_is_no_list_of_it(
+    folder: Path, exported: Path, tiny_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    partition(tiny_params(), folder, replace(FOLDER, val=0.25))
+    assert rank(exported) == 0
+    partition(tiny_params(), folder)
+    assert rank(exported) == 0
+    assert names(Path("ranking")) == FILES
+    assert "dataset.folder.val" not in capsys.readouterr().out.rpartition("next:")[2]

@@ -15,6 +15,7 @@ from ucc.commands.inputs import find_inputs
 from ucc.commands.ranking_files import IDS, SHEET, TABLE, Ranked, check_files, write_ids, write_table
 from ucc.commands.shares import path_text
 from ucc.data.manifest import Manifest
+from ucc.data.text_list import VAL_IDS
 from ucc.errors import UserError
 from ucc.images import read_image
 from ucc.paths import DATASET, MANIFEST
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.folder is not None:
         inputs = find_inputs([options.folder], options.out)
         candidates = [Candidate(path_text(image.name), image.path) for image in inputs]
-        return rank(model, candidates, None, options.count, not options.no_spread, options.out)
+        return rank(model, candidates, None, (), options.count, not options.no_spread, options.out)
     manifest = Manifest.read(MANIFEST)
     if not manifest.subset("unlabeled"):
         raise UserError(f"{MANIFEST}: every training image is labelled; name a FOLDER of others.")
@@ -90,7 +91,13 @@ def main(arguments: Sequence[str]) -> int:
         [Candidate(sample.id, DATASET / sample.image) for sample in manifest.subset(name)]
         for name in ("unlabeled", "labeled")
     )
-    return rank(model, unlabeled, labeled, options.count, not options.no_spread, options.out)
+    return rank(model, unlabeled, labeled, _measured_ids(), options.count, not options.no_spread, options.out)
+
+
+def _measured_ids() -> list[str]:
+    """The images to measure on, where they lie among those that are learnt from, so that a new mask may change them."""
+    ids = DATASET / VAL_IDS
+    return ids.read_text(encoding="utf-8").splitlines() if ids.is_file() else []
 
 
 def open_model(path: Path) -> Model:
@@ -114,6 +121,7 @@ def rank(
     model: Model,
     unlabeled: Sequence[Candidate],
     labeled: Sequence[Candidate] | None,
+    measured: Sequence[str],
     count: int,
     spread: bool,
     out: Path,
@@ -122,6 +130,7 @@ def rank(
 
     Args:
         labeled: what the chosen images are to differ from; None where nobody knows, and no list of ids is written.
+        measured: ids of the images to measure on where a new mask may change which these are, else empty.
 
     Images that cannot be read or segmented do not stop the rest. They are listed at the end, and the status is 1.
     """
@@ -136,8 +145,9 @@ def rank(
         write_table(out, rows)
         write_sheet(out / SHEET, sheet.results)
         if labeled is not None:
-            write_ids(out, [image.id for image in labeled], [row.id for row in chosen])
-        _report(out, rows, chosen, images.results[0].disagreement is not None, labeled is not None)
+            write_ids(out, [image.id for image in labeled], [row.id for row in chosen], measured)
+        lists = [] if labeled is None else [IDS, VAL_IDS] if measured else [IDS]
+        _report(out, rows, chosen, images.results[0].disagreement is not None, lists)
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     if failures:
@@ -206,15 +216,18 @@ def _entry(model: Model, row: Ranked) -> Entry:
     return make_entry(pixels, model.opinion(pixels), model.colors, f"{row.rank}  {row.id}", facts)
 
 
-def _report(out: Path, rows: Sequence[Ranked], chosen: Sequence[Ranked], two_heads: bool, ids: bool) -> None:
+def _report(out: Path, rows: Sequence[Ranked], chosen: Sequence[Ranked], two_heads: bool, lists: Sequence[str]) -> None:
     if not two_heads:
         print("the model has one head: ranked by its uncertainty alone")
     shown = f"{SHEET} (the first {ON_SHEET})" if len(chosen) > ON_SHEET else SHEET
-    print(f"{len(chosen)} of {len(rows)} images chosen: {out} ({', '.join([TABLE, shown, *([IDS] if ids else [])])})")
-    if ids:
+    print(f"{len(chosen)} of {len(rows)} images chosen: {out} ({', '.join([TABLE, shown, *lists])})")
+    if lists:
+        keep = (
+            f", and dataset.folder.val: {out / VAL_IDS}, so that no new mask is measured on" if len(lists) > 1 else ""
+        )
         print(
             f"next: draw their masks, set partition.labeled_ids: {out / IDS} in params.yaml (not where partition.ratio "
-            "is null, since every mask counts there), run `dvc repro -f download`, then `dvc repro`"
+            f"is null, since every mask counts there){keep}; run `dvc repro -f download`, then `dvc repro`"
         )
 
 
@@ -223,7 +236,8 @@ def _parse(arguments: Sequence[str]) -> Any:
         prog="ucc rank",
         description="Say which unlabelled images to label next: those that the model is least sure of and its heads "
         f"disagree on, spread over images that look different. Writes {TABLE} (all images, the chosen ones first), "
-        f"{SHEET}, and {IDS}: the ids that are labelled now and the chosen ones, for partition.labeled_ids.",
+        f"{SHEET}, and {IDS}: the ids that are labelled now and the chosen ones, for partition.labeled_ids. Where the "
+        f"images to measure on are a share of those with masks, {VAL_IDS} holds them, for dataset.folder.val.",
     )
     parser.add_argument(
         "model",

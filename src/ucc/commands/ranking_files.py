@@ -1,4 +1,4 @@
-"""What `ucc rank` leaves behind: `ranking.csv` and `labeled_ids.txt`, and what of it may be written anew."""
+"""What `ucc rank` leaves behind: `ranking.csv` and lists of ids, and what of it may be written anew."""
 
 import hashlib
 import math
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ucc.commands.shares import path_text
+from ucc.data.text_list import VAL_IDS
 from ucc.errors import UserError
 from ucc.files import write_csv, write_text
 
 TABLE = "ranking.csv"
 SHEET = "contact_sheet.jpg"
 IDS = "labeled_ids.txt"
+KEYS = {IDS: "partition.labeled_ids", VAL_IDS: "dataset.folder.val"}
 COLUMNS = ("rank", "id", "path", "score", "uncertainty", "disagreement", "distance")
-SIGNATURE = "# Written by `ucc rank`, for partition.labeled_ids in params.yaml; the lines below:"
 
 
 class Ranked(NamedTuple):
@@ -36,7 +37,7 @@ def check_files(folder: Path) -> None:
     Raises:
         UserError: naming the file or folder.
     """
-    table, sheet, ids = (folder / name for name in (TABLE, SHEET, IDS))
+    table, sheet = folder / TABLE, folder / SHEET
     # Not made yet, so that nothing is left behind where there is nothing to rank. A link to nowhere is in the way, too.
     present = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
     if not present.is_dir():
@@ -47,8 +48,11 @@ def check_files(folder: Path) -> None:
     if (table.exists() and not ranked) or (sheet.exists() and not ranked):
         which = table if table.exists() else sheet
         raise UserError(f"{which}: not written by `ucc rank`; move it, or use another --out.")
-    if ids.exists() and not _is_own(ids):
-        raise UserError(f"{ids}: not written by `ucc rank`, or changed since; move it, or use another --out.")
+    for name in KEYS:
+        if (folder / name).exists() and not _is_own(folder / name):
+            raise UserError(
+                f"{folder / name}: not written by `ucc rank`, or changed since; move it, or use another --out."
+            )
 
 
 def write_table(folder: Path, rows: Sequence[Ranked]) -> None:
@@ -70,19 +74,31 @@ def write_table(folder: Path, rows: Sequence[Ranked]) -> None:
     )
 
 
-def write_ids(folder: Path, labeled: Sequence[str], chosen: Sequence[str]) -> None:
-    """Write `labeled_ids.txt`: what is labelled now, then what was chosen, in the order of the ranks."""
-    lines = "".join(f"{id_}\n" for id_ in (*labeled, *chosen))
-    write_text(folder / IDS, f"{_signature(lines)}\n{lines}")
+def write_ids(folder: Path, labeled: Sequence[str], chosen: Sequence[str], measured: Sequence[str]) -> None:
+    """Write `labeled_ids.txt`: what is labelled now, then what was chosen, in the order of the ranks.
+
+    And `val_ids.txt`, the images that are measured on, unless `measured` is empty, where one of before is taken away.
+    """
+    _write_list(folder / IDS, [*labeled, *chosen])
+    if measured:
+        _write_list(folder / VAL_IDS, measured)
+    else:
+        (folder / VAL_IDS).unlink(missing_ok=True)
 
 
-def _signature(lines: str) -> str:
-    return f"{SIGNATURE} {hashlib.sha256(lines.encode()).hexdigest()[:16]}"
+def _write_list(path: Path, ids: Sequence[str]) -> None:
+    lines = "".join(f"{id_}\n" for id_ in ids)
+    write_text(path, f"{_signature(path.name, lines)}\n{lines}")
+
+
+def _signature(name: str, lines: str) -> str:
+    written = f"# Written by `ucc rank`, for {KEYS[name]} in params.yaml; the lines below:"
+    return f"{written} {hashlib.sha256(lines.encode()).hexdigest()[:16]}"
 
 
 def _is_own(ids: Path) -> bool:
     first, _, lines = ids.read_text(encoding="utf-8", errors="replace").partition("\n")
-    return first == _signature(lines)
+    return first == _signature(ids.name, lines)
 
 
 def _first_line(table: Path) -> str:

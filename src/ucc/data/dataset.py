@@ -3,9 +3,11 @@
 images/<split>/*.jpg|jpeg|png     photographs, split is train, val or test
 masks/<split>/*.png               uint8 class indices, same stem as the image; optional for train
 dataset.yaml                      name, classes, colours, ignore index, provenance
+val_ids.txt                       ids of val, of a folder that keeps these among its other images, for `ucc rank`
 """
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -90,7 +92,7 @@ class DatasetInfo:
         for index, name in enumerate(classes):
             if problem := name_problem(name):
                 raise UserError(f"{path}: classes[{index}] = {name!r}: {problem}.")
-        if again := sorted({str(name) for name in classes if classes.count(name) > 1}):
+        if again := sorted({name for name, count in Counter(map(str, classes)).items() if count > 1}):
             raise UserError(f"{path}: classes holds a name twice: {', '.join(again)}; name each class once.")
         if not isinstance(colors, list) or len(colors) != len(classes) or not all(map(_is_color, colors)):
             raise UserError(

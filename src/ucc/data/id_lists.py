@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from ucc.config import PartitionParams
 from ucc.data.dataset import NEST
 from ucc.data.manifest import Sample
+from ucc.data.text_list import read_list
 from ucc.errors import UserError
 
 
@@ -47,12 +48,4 @@ def _hint(id_: str, train: Mapping[str, Sample]) -> str:
 def _read_ids(path: str | None, key: str) -> list[str] | None:
     if path is None:
         return None
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} ({key}): cannot be read as text: {error}.") from error
-    names = [line.strip() for line in lines]
-    ids = [name if "/" in name else f"train/{name}" for name in names if name and not name.startswith("#")]
-    if not ids:
-        raise UserError(f"{path} ({key}): holds no ids; write one a line, or set {key} to null.")
-    return ids
+    return [name if "/" in name else f"train/{name}" for name in read_list(path, key)]

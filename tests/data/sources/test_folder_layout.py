@@ -266,6 +266,38 @@ def test_the_share_is_one(share: Any, mine: Path) -> None:
     assert "dataset.folder.val" in refused(mine, val=share)
 
 
+def test_a_list_says_what_is_measured_on(mine: Path, tmp_path: Path) -> None:
+    """By paths with or without suffix, or by ids; new masks do not change it."""
+    image(mine / "images/one/g.png")
+    mask(mine / "masks/one/g.png")
+    chosen = tmp_path / "chosen.txt"
+    chosen.write_text("# measured on\n\nb\nval/one__g\nc.png\n", encoding="utf-8")
+    prepared(mine, val=str(chosen))
+    mask(mine / "masks/f.png")
+    prepared(mine, val=str(chosen))
+    measured = {path.name for path in (tmp_path / "out/images/val").iterdir()}
+    assert measured == {"b.png", "c.png", "one__g.png"}
+    assert len(written(mine)) == 7
+    assert (tmp_path / "out/val_ids.txt").read_text(encoding="utf-8") == "val/b\nval/c\nval/one__g\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a\nval/x\nimages/b.png\n", "chosen.txt (dataset.folder.val): no such image: val/x, images/b.png"),
+        ("a\nf\n", "chosen.txt (dataset.folder.val): without a mask, draw it or take the line out: f"),
+        ("a\nb\nc\nd.png\n", "chosen.txt (dataset.folder.val): leaves 1 images with masks to learn from"),
+        ("# none\n", "chosen.txt (dataset.folder.val): holds no ids"),
+        (None, "chosen.txt (dataset.folder.val): cannot be read as text"),
+    ],
+)
+def test_a_list_that_does_not_fit_is_refused(lines: str | None, message: str, mine: Path, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen.txt"
+    if lines is not None:
+        chosen.write_text(lines, encoding="utf-8")
+    assert message in refused(mine, val=str(chosen))
+
+
 @pytest.mark.parametrize(("count", "share", "expected"), [(3, 0.01, 1), (3, 0.99, 1), (10, 0.25, 2), (100, 0.2, 20)])
 def test_one_is_measured_on_at_least_and_two_stay(count: int, share: float, expected: int) -> None:
     assert len(draw([f"x{i}" for i in range(count)], share)) == expected

@@ -10,8 +10,9 @@ from ucc.data.sources.class_list import ClassList, classes_of, read_classes
 from ucc.data.sources.conversion import convert
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_SUFFIXES, find_pairs
+from ucc.data.text_list import VAL_IDS
 from ucc.errors import UserError
-from ucc.files import atomic_folder, explained
+from ucc.files import atomic_folder, explained, write_text
 
 FILES = f"images are {', '.join(IMAGE_SUFFIXES)} files, masks {', '.join(MASK_SUFFIXES)} files of the same name"
 LAYOUT = f"""Expected layout:
@@ -59,6 +60,9 @@ def prepare_folder(root: Path, target: Path, params: FolderParams, max_side: int
         notes = {"notes": problems.notes} if problems.notes else {}
         info = replace(info, provenance={"source": "folder", **info.provenance, **notes})
         info.write(folder)
+        if params.val is not None:
+            measured = sorted(f"val/{pair.name}\n" for pair in pairs if pair.split == "val")
+            write_text(folder / VAL_IDS, "".join(measured))
     for note in problems.notes:
         print(f"folder: {note}", file=sys.stderr, flush=True)
     return info

@@ -3,14 +3,15 @@
 import hashlib
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ucc.config import FolderParams
 from ucc.data.dataset import DESCRIPTION, NEST, SPLITS
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.tree import LONGEST_NAME, files_below, shown
+from ucc.data.text_list import read_list
 from ucc.errors import UserError, every
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -36,10 +37,11 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
 
     Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and
     with `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the hashes of their
-    paths: it stays nearly the same when files are added. Images without masks are for training.
+    paths, and a new mask may change which; if it is a text file, the images it lists are measured on. Images without
+    masks are for training.
 
     Raises:
-        UserError: if `params` make no sense.
+        UserError: if `params` make no sense, or the list cannot be read.
     """
     _check(params)
     if params.val is None:
@@ -48,7 +50,7 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
     masked = sorted(images.keys() & masks.keys())
     if len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
-    val = draw(masked, params.val)
+    val = _listed(params.val, images, masks, problems) if isinstance(params.val, str) else draw(masked, params.val)
     return _pairs(images, masks, {key: "val" if key in val else "train" for key in images}, problems)
 
 
@@ -87,10 +89,38 @@ def draw(keys: Sequence[str], share: float) -> set[str]:
     return set(ranked[: max(0, min(max(1, round(share * len(keys))), len(keys) - MIN_MASKED + 1))])
 
 
+def _listed(path: str, images: Files, masks: Files, problems: Problems) -> set[str]:
+    """The images of a list, whose lines are their paths or, as `ucc rank` writes them, their ids."""
+    keys = {key.replace("/", NEST): key for key in images} | {key: key for key in images}
+    lines = {line: _key_of(line, keys) for line in read_list(path, "dataset.folder.val")}
+    unknown = [line for line, key in lines.items() if key is None]
+    if unknown:
+        problems.add(f"{path} (dataset.folder.val): no such image: {every(unknown)}")
+    found = {key for key in lines.values() if key is not None}
+    bare = sorted(found - masks.keys())
+    if bare:
+        problems.add(f"{path} (dataset.folder.val): without a mask, draw it or take the line out: {every(bare)}")
+    left = len(images.keys() & masks.keys() - found)
+    if left < MIN_MASKED - 1:
+        problems.add(f"{path} (dataset.folder.val): leaves {left} images with masks to learn from, of at least two")
+    return found
+
+
+def _key_of(line: str, keys: Mapping[str, str]) -> str | None:
+    name = PurePosixPath(unicodedata.normalize("NFC", line))
+    bare = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
+    spelled = [path.as_posix() for path in (name, bare)]
+    return next((keys[s] for s in (*spelled, *(s.removeprefix("val/") for s in spelled)) if s in keys), None)
+
+
 def _check(params: FolderParams) -> None:
-    share = params.val
-    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1):
-        raise UserError(f"dataset.folder.val = {share!r}: must be a share above 0 and below 1, such as 0.2, or null.")
+    val = params.val
+    is_share = isinstance(val, int | float) and not isinstance(val, bool) and 0 < val < 1
+    if not (val is None or is_share or (isinstance(val, str) and _as_number(val) is None)):
+        raise UserError(
+            f"dataset.folder.val = {val!r}: must be a share above 0 and below 1, such as 0.2, a text file that lists "
+            "the images to measure on, or null."
+        )
     for key, value in (("images", params.images), ("masks", params.masks)):
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise UserError(f"dataset.folder.{key} = {value}: must be a folder below dataset.root, or '.' for itself.")
@@ -99,6 +129,13 @@ def _check(params: FolderParams) -> None:
             f"dataset.folder.images and masks are both {params.images}: set dataset.folder.mask_suffix to what tells a "
             "mask from its image, such as _mask."
         )
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _splits(params: FolderParams, problems: Problems) -> list[str]:

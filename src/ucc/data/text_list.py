@@ -1,0 +1,30 @@
+"""Lists in text files: one entry a line."""
+
+from pathlib import Path
+
+from ucc.errors import UserError
+
+VAL_IDS = (
+    "val_ids.txt"  # in a canonical data set: ids of val, where a user's folder keeps these images among the others
+)
+
+
+def read_list(path: str, key: str) -> list[str]:
+    """The entries of a text file in their order; empty lines and those that begin with # do not count.
+
+    Args:
+        path: of the file, relative to the project's root or absolute.
+        key: of params.yaml that names the file, for what is said of it.
+
+    Raises:
+        UserError: if the file cannot be read as text, or holds no entry.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} ({key}): cannot be read as text: {error}.") from error
+    entries = [line.strip() for line in lines]
+    entries = [entry for entry in entries if entry and not entry.startswith("#")]
+    if not entries:
+        raise UserError(f"{path} ({key}): holds no ids; write one a line, or set {key} to null.")
+    return entries
