@@ -219,6 +219,23 @@ def test_a_results_folder_elsewhere_can_be_written_to_there(project: Project, tm
     assert project.with_engine().mounts()[f"{tmp_path}/large disk/runs"] is True
 
 
+@pytest.mark.parametrize("runtime", ["host", "docker"])
+def test_an_experiment_of_the_queue_keeps_its_checkpoints_where_it_was_queued(
+    project: Project, tmp_path: Path, runtime: str
+) -> None:
+    """DVC deletes the folder in which the experiment runs."""
+    queue = tmp_path / "main/.dvc/tmp/exps"
+    queue.mkdir(parents=True)
+    project.root = project.root.rename(queue / "tmp1")
+    if runtime == "docker":
+        assert project.with_engine().mounts()[f"{tmp_path}/main/runs"] is True
+    for _ in range(2):
+        project.run(UCC_RUNTIME="host")
+    (project.root / "runs/abc").mkdir()
+    shutil.rmtree(project.root)
+    assert (tmp_path / "main/runs/abc").is_dir()
+
+
 def test_a_linked_dvc_cache_is_mounted_read_only_where_it_lies(project: Project, tmp_path: Path) -> None:
     cached = tmp_path / "shared cache/files/md5/ab/cdef"
     cached.parent.mkdir(parents=True)
