@@ -15,6 +15,7 @@ from trainings import places, rows
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest, Sample
+from ucc.devices import joined_devices
 from ucc.errors import UserError
 from ucc.runs import data_hash, fingerprint, locked
 from ucc.training import TrainingPaths, train
@@ -166,8 +167,36 @@ def test_an_error_is_said_once_however_many_processes_meet_it(
     assert "torchrun started 2 processes" in failed(tmp_path / "3", one, paths)
 
 
+@pytest.mark.parametrize(
+    ("job", "changes"),
+    [
+        ({"SLURM_NTASKS": "4"}, ()),
+        ({"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "4"}, ("train.devices=2", "train.launcher=fabric")),
+        ({"SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, ("train.devices=2", "train.launcher=fabric")),
+    ],
+)
+def test_a_slurm_job_of_other_tasks_than_devices_is_refused(
+    job: dict[str, str], changes: tuple[str, ...], tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        {"SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"} | job
+    ).items():
+        monkeypatch.setenv(name, value)
+    train_params = tiny_params(*SMALL, "train.accelerator=cpu", *changes).train
+    with (
+        pytest.raises(UserError, match=rf"train\.devices = {train_params.devices}, train\.accelerator = cpu: You set"),
+        joined_devices(train_params, False),
+    ):
+        pass
+
+
 def test_a_batch_that_the_devices_cannot_share_is_refused_before_anything_starts(tiny_params: LoadParams) -> None:
     with pytest.raises(UserError, match=r"train\.batch_labeled = 4 .* = 2 x 1 x 3 = 6"):
         tiny_params(*SMALL, "train.devices=2", "train.accumulation=3")
     with pytest.raises(UserError, match=r"accumulation = 4 leaves one image of train\.batch_labeled"):
         tiny_params(*SMALL, "train.accumulation=4")
+
+
+def test_restarts_are_refused_where_nothing_would_make_them(tiny_params: LoadParams) -> None:
+    with pytest.raises(UserError, match=r"train\.max_restarts = 2 is for train\.launcher = torchrun"):
+        tiny_params("train.max_restarts=2", "train.launcher=fabric")

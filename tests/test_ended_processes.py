@@ -29,20 +29,20 @@ from ucc.training import Trainer, TrainingPaths, train
 
 LoadParams = Callable[..., Params]
 
-# The stage, of which the second process is killed in the midst of the eighth step, the first time.
+# The stage, of which the last process is killed in the midst of the eighth step, the first time.
 FATAL = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {pipeline!r})
 import train as stage
-from ucc.distributed import rank
+from ucc.distributed import rank, world
 from ucc.stage import run_stage
 from ucc.training import Trainer
 
 inner = Trainer._gradients
 
 def gradients(self, batch, step):
-    if step == 7 and rank() == 1 and not Path("died").exists():
+    if step == 7 and rank() == world() - 1 and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return inner(self, batch, step)
@@ -119,6 +119,19 @@ def test_torchrun_recovers_by_itself(project: Path, undisturbed: TrainingPaths) 
     assert "going on after step 6" in done.stdout
     assert_ended_like(undisturbed, project)
     assert (project / "models/final.pt").exists()
+
+
+@pytest.mark.slow
+def test_one_process_is_started_anew_as_well_and_ends_with_the_same_weights(
+    project: Path, tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    paths = places(tmp_path / "undisturbed", tiny_dataset, tiny_manifest)
+    train(tiny_params(*SMALL, *TEN, "train.devices=1"), paths)
+    done = stage(project, "fatal.py", *TINY, *SMALL, *TEN, "train.devices=1", "train.max_restarts=1")
+    assert done.returncode == 0, done.stdout
+    assert (project / "died").exists()
+    assert "going on after step 6" in done.stdout
+    assert_ended_like(paths, project)
 
 
 def full(path: Path, _: object) -> None:

@@ -41,3 +41,14 @@ def test_the_detector_judges_each_image_by_itself() -> None:
     assert together.shape == (2, 48, 32)
     assert ((together > 0) & (together < 1)).all()
     torch.testing.assert_close(detector(images[1:], probabilities[1:]), together[1:])
+
+
+def test_crops_of_any_shape_have_a_target() -> None:
+    for height, width in ((128, 16), (16, 144), (512, 64)):
+        masks = torch.zeros(1, height, width, dtype=torch.int64)
+        wrong = masks.clone()
+        wrong[0, 4:8, 4:8] = 1
+        flaws = flaw_target(one_hot(wrong), masks)
+        assert flaws.shape == masks.shape
+        assert flaws.isfinite().all()
+        assert flaws.max() == 1

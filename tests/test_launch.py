@@ -56,6 +56,7 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     two = tiny_params("train.devices=2").train
     assert must_start_processes(two)
+    assert must_start_processes(tiny_params("train.max_restarts=1").train)
     assert not must_start_processes(tiny_params().train)
     assert not must_start_processes(tiny_params("train.devices=2", "train.launcher=fabric").train)
     with pytest.raises(UserError, match=r"train\.nodes = 2: start the stage on each node"):

@@ -257,6 +257,11 @@ def test_a_list_for_a_mapping_or_the_reverse_is_refused(
     assert f"{key} = {value!r}: must be {expected}" in refusal(params_with({key: value}))
 
 
+def test_values_that_are_no_classes_cannot_be_let_pass(params_with: Write) -> None:
+    message = refusal(params_with({"validation.severity": {"mask_values": "warning"}}))
+    assert "validation.severity.mask_values = warning: nothing can be learnt" in message
+
+
 def test_a_key_that_is_no_text_is_refused(params_with: Write) -> None:
     assert "holds a key that is no text" in refusal(params_with({"validation.severity": {None: "error"}}))
 

@@ -11,6 +11,7 @@ from ucc.config import EvaluateParams
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest, Sample
+from ucc.errors import UserError
 from ucc.pseudo_labels import has_collapsed, hidden_truth, measure_pseudo_labels
 
 INFO = DatasetInfo("toy", ("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
@@ -80,6 +81,25 @@ def test_figures_say_who_is_right(dataset: tuple[Path, Manifest]) -> None:
     assert [row["share"] for row in by_class] == pytest.approx([100 / 3, 50, 100 / 6], abs=1e-4)
     assert [row["iou_head_1"] for row in by_class] == pytest.approx([100 / 3, 0, 0], abs=1e-4)
     assert [row["accuracy_head_2"] for row in by_class] == pytest.approx([0, 100, 0], abs=1e-4)
+
+
+def test_a_hidden_mask_of_other_values_is_left_out(dataset: tuple[Path, Manifest]) -> None:
+    folder, manifest = dataset
+    write_png(folder / "masks/train/two.png", np.full((4, 4), 3, np.uint8))
+    figures, _ = measure_pseudo_labels(Certain(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    assert figures["images"] == 1
+
+
+def test_an_image_too_large_for_memory_is_named(dataset: tuple[Path, Manifest]) -> None:
+    folder, manifest = dataset
+
+    class Large(Alone):
+        def forward(self, images: Tensor) -> list[Tensor]:
+            assert len(images) == 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match=r"images/train/(one|two)\.png"):
+        measure_pseudo_labels(Large(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
 
 
 def test_one_head_has_no_peer(dataset: tuple[Path, Manifest]) -> None:

@@ -122,6 +122,13 @@ def test_what_is_no_image_is_refused_with_the_files_name(tmp_path: Path, content
         read_image(path)
 
 
+def test_a_path_may_be_text(image: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(encode(image, ".png"))
+    np.testing.assert_array_equal(read_image(str(tmp_path / "photo.png")), image)
+    with pytest.raises(UserError, match=r"absent\.png: cannot be read"):
+        read_image(str(tmp_path / "absent.png"))
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.png", tmp_path):
         with pytest.raises(UserError, match=f"{path.name}: cannot be read"):

@@ -62,13 +62,16 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
             strategy=ddp if processes > 1 else "auto",
             precision=cast(Any, params.precision),  # Fabric's type is a closed list of literals
         )
-    except MisconfigurationException as error:
-        _refuse(f"train.devices = {params.devices}, train.accelerator = {params.accelerator}: {str(error).strip()}")
+    except (MisconfigurationException, ValueError, RuntimeError) as error:  # the latter where SLURM was told otherwise
+        _refuse(_setup(params, error))
     try:
         if processes > 1:
             if torch.distributed.is_torchelastic_launched() and params.nodes == 1:
                 _join_attempt(fabric.device)
-            fabric.launch()
+            try:
+                fabric.launch()
+            except ValueError as error:  # of SLURM, too
+                _refuse(_setup(params, error))
         yield fabric
     except BaseException:
         # Fabric ends the training when a process that it started dies, but not these with the first one.
@@ -96,6 +99,10 @@ def _join_attempt(device: torch.device) -> None:
         timeout=PATIENCE,
         device_id=device if cuda else None,
     )
+
+
+def _setup(params: TrainParams, error: Exception) -> str:
+    return f"train.devices = {params.devices}, train.accelerator = {params.accelerator}: {str(error).strip()}"
 
 
 def _refuse(message: str) -> NoReturn:

@@ -47,8 +47,13 @@ def flaw_target(probabilities: Tensor, target: Tensor) -> Tensor:
     labeled = (target != IGNORE).unsqueeze(1)
     one_hot = torch.zeros_like(probabilities).scatter_(1, target.unsqueeze(1).where(labeled, 0), 1.0)
     error = ((one_hot - probabilities).abs() * labeled).sum(dim=1, keepdim=True)
-    fine, coarse = (target.shape[1] // divisor // 2 * 2 + 1 for divisor in BLUR_DIVISORS)
-    smooth = gaussian_blur(error, [fine, fine])
-    smooth = gaussian_blur(functional.max_pool2d(smooth, 3, stride=1, padding=1), [coarse, coarse])
+    fine, coarse = (_kernel(target.shape[1], target.shape[2], divisor) for divisor in BLUR_DIVISORS)
+    smooth = gaussian_blur(error, fine)
+    smooth = gaussian_blur(functional.max_pool2d(smooth, 3, stride=1, padding=1), coarse)
     flaws: Tensor = smooth / smooth.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
     return flaws.squeeze(1)
+
+
+def _kernel(height: int, width: int, divisor: int) -> list[int]:
+    """Width and height of the blur: odd, a part of the image's height, and no more than either side can reflect."""
+    return [min(height // divisor // 2, side - 1) * 2 + 1 for side in (width, height)]

@@ -36,7 +36,7 @@ class Header(NamedTuple):
     whole: bool
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path) -> NDArray[np.uint8]:
     """Read a photograph as RGB uint8 (H, W, 3), turned as its EXIF orientation says.
 
     Grey becomes RGB, 16 bits become 8, an alpha channel is dropped, and of several pages the first is taken.
@@ -45,7 +45,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         UserError: naming the file, if it cannot be read or decoded, is cut off, damaged or larger than `MAX_PIXELS`.
     """
     try:
-        encoded = path.read_bytes()
+        encoded = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
     try:

@@ -16,9 +16,9 @@ SECONDS_TO_STOP = 110
 
 
 def must_start_processes(params: TrainParams) -> bool:
-    """Whether this is the one process that a user or DVC started, of a training on several devices."""
-    several = params.devices * params.nodes > 1 and params.launcher == "torchrun"
-    return several and "TORCHELASTIC_RUN_ID" not in os.environ
+    """Whether this is the one process that a user or DVC started, of a training on several devices or with restarts."""
+    wanted = params.devices * params.nodes > 1 or params.max_restarts > 0
+    return wanted and params.launcher == "torchrun" and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def check_device(params: TrainParams) -> None:
@@ -65,8 +65,8 @@ def start_processes(params: TrainParams) -> None:
     except ChildFailedError as error:
         how = ", ".join(f"process {rank}: {_ending(failure.exitcode)}" for rank, failure in error.failures.items())
         raise UserError(
-            f"Training on {params.devices} devices has ended with an error ({how}), which stands above if there was "
-            "time to print it. The next start goes on from the last checkpoint."
+            f"Training (train.devices = {params.devices}) has ended with an error ({how}), which stands above if there "
+            "was time to print it. The next start goes on from the last checkpoint."
         ) from None
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval)

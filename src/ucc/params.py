@@ -207,6 +207,11 @@ def _check_relations(params: Params, where: str) -> None:
             f"train.accumulation = {train.accumulation} leaves one image of train.{key} = {batch} in a pass, and "
             "BatchNorm needs two.",
         )
+    require(
+        train.launcher == "torchrun" or train.max_restarts == 0,
+        f"train.max_restarts = {train.max_restarts} is for train.launcher = torchrun, and {train.launcher} starts no "
+        "process anew; set it to 0.",
+    )
     ramp = train.supervised_warmup + train.unsup_rampup
     require(
         params.method.name == "supervised" or ramp < train.steps,
@@ -247,6 +252,11 @@ def _check_partition(params: Params, where: str, require: Callable[[bool, str], 
 def _check_severity(severity: Mapping[str, str], require: Callable[[bool, str], None]) -> None:
     for check, level in severity.items():
         require(level in SEVERITIES, f"validation.severity.{check} = {level}: must be one of {', '.join(SEVERITIES)}.")
+    require(
+        severity.get("mask_values", "error") == "error",
+        "validation.severity.mask_values = warning: nothing can be learnt from a mask that holds other values than "
+        "classes; mend the masks, or turn the values to 255 (ignore).",
+    )
 
 
 def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:

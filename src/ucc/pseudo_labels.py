@@ -19,6 +19,7 @@ from ucc.data.manifest import Manifest, Sample
 from ucc.data.samples import load_sample
 from ucc.errors import UserError
 from ucc.inference import predict_image
+from ucc.memory import explained_on_image
 from ucc.metrics import ConfusionMatrix
 from ucc.models.modes import evaluation_mode
 from ucc.progress import Progress
@@ -67,10 +68,14 @@ def measure_pseudo_labels(
 ) -> PseudoLabelFigures:
     """What the heads of a trained segmenter would teach on whole `samples`, in percent of the labelled pixels.
 
-    The summary holds `images` that were measured on (one whose mask cannot be read is left out); `accuracy` and `miou`
-    of each head's labels, and the share of images that have `collapsed` (`has_collapsed`); of two heads also their
-    `agreement`, the accuracy of the `more_certain` head of each pixel, and, where they disagree, how often the more and
-    the less certain one is right (`disagreeing`). None for a figure without any pixel.
+    The summary holds `images` that were measured on, those left out whose mask cannot be read or holds other values
+    than classes; `accuracy` and `miou` of each head's labels, and the share of images that have `collapsed`
+    (`has_collapsed`); of two heads also their `agreement`, the accuracy of the `more_certain` head of each pixel, and,
+    where they disagree, how often the more and the less certain one is right (`disagreeing`). None for a figure
+    without any pixel.
+
+    Raises:
+        UserError: naming the image for which memory ran out.
     """
     heads: list[ConfusionMatrix] = []
     collapsed: list[int] = []
@@ -83,9 +88,12 @@ def measure_pseudo_labels(
                 image, mask = load_sample(dataset, sample)
             except UserError:
                 continue  # nothing relies on this mask, so nothing has checked it
+            if mask[mask != info.ignore_index].max(initial=0) >= info.num_classes:
+                continue
             images += 1
             truth = torch.from_numpy(mask).to(device)
-            certain = [p.squeeze(0).max(dim=0) for p in predict_image(segmenter, image, params, device)]
+            with explained_on_image(dataset / sample.image, mask.shape, params):
+                certain = [p.squeeze(0).max(dim=0) for p in predict_image(segmenter, image, params, device)]
             if not heads:
                 heads = [ConfusionMatrix(info.num_classes, info.ignore_index).to(device) for _ in certain]
                 collapsed = [0 for _ in certain]

@@ -200,7 +200,7 @@ def test_a_data_set_that_is_not_the_listed_one_is_refused(lists: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize(("ratio", "count"), [("1/16", 2), (0.125, 4), ("0.5", 16)])
+@pytest.mark.parametrize(("ratio", "count"), [("1/16", 2), (" 1 / 16", 2), (0.125, 4), ("0.5", 16)])
 def test_the_partition_follows_the_lists(lists: Path, tmp_path: Path, ratio: Any, count: int) -> None:
     dataset = tmp_path / "dataset"
     DatasetInfo("voc2012", ("background", "cat"), ((0, 0, 0), (9, 9, 9))).write(dataset)

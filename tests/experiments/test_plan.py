@@ -1,12 +1,14 @@
 """Experiment files: what they ask for, and what is wrong with them."""
 
 import re
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from ucc.errors import UserError
 from ucc.experiments.identity import flatten, identity
@@ -76,8 +78,40 @@ def test_an_entry_of_a_mapping_that_is_empty_is_added(tmp_path: Path) -> None:
     wanted = plan_of(tmp_path, set={"validation.severity.near_duplicates": "error"}).runs[0].params
     present = load_params(ROOT / "presets/streets.yaml")
     changes = differences(wanted, present)
-    assert "+validation.severity.near_duplicates=error" in changes
+    assert "+validation.severity.near_duplicates='error'" in changes
     assert load_params(ROOT / "presets/streets.yaml", changes).validation.severity == {"near_duplicates": "error"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset.root", "~/my pictures (2024), part #2 = 'ü' & more"),
+        ("dataset.root", "/data/back\\slash\\"),
+        ("dataset.folder.mask_suffix", " mask"),
+        ("dataset.folder.mask_suffix", "1e3"),
+        ("dataset.folder.mask_suffix", ""),
+        ("dataset.folder.val", "true"),
+        ("dataset.folder.classes", [{"name": "sky, blue", "color": [1, 2, 3]}, {"name": "0", "value": 7}]),
+    ],
+)
+def test_whatever_a_value_holds_a_queued_run_gets_it(tmp_path: Path, key: str, value: Any) -> None:
+    (tmp_path / "wanted.yaml").write_text(yaml.safe_dump(_with(key, value)))
+    wanted = load_params(tmp_path / "wanted.yaml")
+    shutil.copy(ROOT / "presets/streets.yaml", tmp_path / "given.yaml")
+    changes = differences(wanted, load_params(tmp_path / "given.yaml"))
+    assert asdict(load_params(tmp_path / "given.yaml", changes)) == asdict(wanted)
+    apply_overrides(tmp_path / "given.yaml", changes)  # as `dvc exp run --queue -S` does
+    assert asdict(load_params(tmp_path / "given.yaml")) == asdict(wanted)
+
+
+def _with(key: str, value: Any) -> dict[str, Any]:
+    params: dict[str, Any] = yaml.safe_load((ROOT / "presets/streets.yaml").read_text(encoding="utf-8"))
+    *sections, last = key.split(".")
+    inner = params
+    for section in sections:
+        inner = inner[section]
+    inner[last] = value
+    return params
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """From experiments in git to the table, and what gets queued."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -181,6 +182,21 @@ def test_finished_experiments_are_found_by_their_parameters(plan: Plan, reposito
     assert list(found) == [identity(asdict(plan.runs[0].params))]
     (done,) = found.values()
     assert (done.name, done.manifest, done.figures) == ("mine", "cafe", {"head_1": 44.5, "best": 45.1235})
+
+
+def test_a_number_is_the_same_however_dvc_writes_it(plan: Plan, repository: Path) -> None:
+    """In dvc.lock 0.00005 stands as 5e-05, which is a number there, and text to other readers of YAML."""
+    git(repository, "checkout", "--quiet", "--detach", "refs/exps/12/345/mine")
+    for name in ("params.yaml", "dvc.lock"):
+        text = (repository / name).read_text(encoding="utf-8")
+        weight = "5.0e-5" if name == "params.yaml" else "5e-05"
+        assert text.count("weight_decay: 0.0005\n") == 1
+        (repository / name).write_text(text.replace("weight_decay: 0.0005\n", f"weight_decay: {weight}\n"))
+    git(repository, "commit", "--quiet", "--all", "--amend", "-m", "other")
+    git(repository, "update-ref", "refs/exps/12/345/mine", "HEAD")
+    params = plan.runs[0].params
+    lighter = replace(params, train=replace(params.train, weight_decay=5e-5))
+    assert list(finished_runs(repository)) == [identity(asdict(lighter))]
 
 
 def relock(folder: Path, spoil: Callable[[dict[str, Any]], None]) -> None:
@@ -422,6 +438,23 @@ def test_two_results_of_one_run_are_named(plan: Plan, repository: Path) -> None:
     path.write_text(path.read_text().replace("44.5", "43.5"))
     with pytest.raises(UserError, match=r"methods\.csv:2 and .*others\.csv:2: two results of one run"):
         recorded_runs(repository / "results")
+
+
+def test_pseudo_labels_measured_on_other_images_are_no_other_result(plan: Plan, repository: Path) -> None:
+    command.table(plan)
+    for kind in ("csv", "params.yaml"):
+        shutil.copy(repository / f"results/methods.{kind}", repository / f"results/others.{kind}")
+    for name, figure in (("methods", "30.0"), ("others", "31.0")):
+        path = repository / f"results/{name}.csv"
+        with path.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        rows[0]["pseudo_head_1"] = figure
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    (run,) = recorded_runs(repository / "results").values()
+    assert run.figures["head_1"] == 44.5
 
 
 @pytest.mark.usefixtures("repository")

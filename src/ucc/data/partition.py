@@ -169,7 +169,10 @@ def _listed(
     if params.protocol == "random":
         return given_ids(train, params)
     lists = Path(params.lists).expanduser() if params.lists else None
-    labeled, unlabeled = published_ids(name, Fraction(str(params.ratio)), lists, downloads, list(train))
+    ratio = ratio_or_count(params.ratio)
+    if not isinstance(ratio, Fraction):
+        raise AssertionError("ucc.params lets no other ratio pass")
+    labeled, unlabeled = published_ids(name, ratio, lists, downloads, list(train))
     unmasked = [id_ for id_ in labeled if not train[id_].mask]
     if unmasked:
         raise UserError(f"partition.protocol = cps labels images without a mask in masks/train: {some(unmasked)}.")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
-import yaml
+from omegaconf import OmegaConf
 
 from ucc.errors import UserError
 from ucc.experiments.identity import identity, run_tag
@@ -101,10 +101,10 @@ def _identity(params: str) -> str | None:
 
 def _vouched_for(lock: str, params: str, evaluation: str) -> bool:
     """Whether dvc.lock has every stage up to this evaluation, with these parameters and on what the others made."""
-    stages = (yaml.safe_load(lock) or {}).get("stages", {})
+    stages = _loaded(lock).get("stages", {})
     if any(stage not in stages for stage in STAGES):
         return False
-    present = yaml.safe_load(params)
+    present = _loaded(params)
     made: dict[str, str] = {}
     for stage in STAGES:
         used = stages[stage].get("params", {}).get("params.yaml", {})
@@ -114,6 +114,12 @@ def _vouched_for(lock: str, params: str, evaluation: str) -> bool:
             return False
         made |= {out["path"]: out["md5"] for out in stages[stage].get("outs", ())}
     return made.get(EVALUATION) == hashlib.md5(evaluation.encode()).hexdigest()
+
+
+def _loaded(text: str) -> dict[str, Any]:
+    """As DVC reads and writes YAML, in which 1e-05 is a number; to PyYAML alone it is text."""
+    loaded = OmegaConf.to_container(OmegaConf.create(text))
+    return cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
 
 
 def _figures(repository: Path, revision: str) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """What an experiment file asks for: every run with its complete parameters."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
 
 from ucc.config import Params
 from ucc.errors import UserError
@@ -111,7 +113,7 @@ def _refuse_equal_runs(path: Path, runs: Sequence[Run]) -> None:
         if first is not run:
             raise UserError(
                 f"{path}: arm {first.arm}, column {first.column} and arm {run.arm}, column {run.column} ask for the "
-                "same run: nothing that differs between them is read. Leave one out."
+                "same run: nothing that differs between them changes its mIoU. Leave one out."
             )
 
 
@@ -123,7 +125,9 @@ def _literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ",".join(map(_literal, value)) + "]"
-    return str(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_literal(entry)}" for key, entry in value.items()) + "}"
+    return QuotedString(text=value, quote=Quote.single).with_quotes() if isinstance(value, str) else str(value)
 
 
 def _slug(text: Any) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ucc.errors import UserError
-from ucc.experiments.finished import FIGURES, Finished
+from ucc.experiments.finished import FIGURES, LABELS, Finished
 
 PARAMETERS = "parameters"
 PLACE = ("arm", "column", "seed")
+# What a run's identity determines; figures of pseudo labels depend on how many images they are measured on, too.
+SCORES = tuple(name for name, place in FIGURES.items() if place[0] != LABELS)
 ORIGIN = ("manifest", "experiment", "revision", "code", PARAMETERS)
 COLUMNS = (*PLACE, *FIGURES, *ORIGIN)
 REMEDY = "Restore the file by git, or delete the line: the run then counts as missing."
@@ -32,7 +34,7 @@ def recorded_runs(results: Path) -> dict[str, Finished]:
         for place, row in _rows(parameters.with_name(parameters.name.replace(".params.yaml", ".csv"))):
             run = _finished(row, place)
             other, elsewhere = found.get(row[PARAMETERS], (run, place))
-            if any(other.figures.get(name, figure) != figure for name, figure in run.figures.items()):
+            if any(other.figures.get(name, figure) != figure for name, figure in run.figures.items() if name in SCORES):
                 raise UserError(f"{elsewhere} and {place}: two results of one run. {REMEDY}")
             # Tables that were written before there was a column lack it.
             fuller = max(other, run, key=lambda finished: len(finished.figures))
