@@ -188,10 +188,14 @@ def _parse(arguments: Sequence[str]) -> Any:
         "--tile",
         type=natural,
         default=TILE,
-        help="images with a longer side are segmented in tiles of this many pixels (default: %(default)s; 0: never)",
+        help="images with a longer side are segmented in tiles of this many pixels, a multiple of 32 "
+        "(default: %(default)s; 0: never)",
     )
     parser.add_argument(
-        "--overlap", type=natural, default=OVERLAP, help="of neighbouring tiles, in pixels (default: %(default)s)"
+        "--overlap",
+        type=natural,
+        default=OVERLAP,
+        help="of neighbouring tiles, in pixels, likewise (default: %(default)s)",
     )
     return parser.parse_intermixed_args(arguments)
 

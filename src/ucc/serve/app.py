@@ -111,7 +111,7 @@ def _answer_errors(app: FastAPI, limits: Limits) -> None:
     async def fail(request: Request, error: HTTPException) -> Response:
         path, headers, message = repr(request.url.path[:100]), dict(error.headers or {}), f"{error.detail}."
         if error.status_code == 404:
-            message = f"There is nothing at {path}; GET /docs lists every address."
+            message = f"There is nothing at {path}; GET /docs lists the addresses."
         elif error.status_code == 405:
             headers["Allow"] = allowed(headers.get("Allow", ""))
             message = f"{path} does not take {request.method}, but {headers['Allow']}; GET /docs tells more."
