@@ -4,9 +4,8 @@ from pathlib import Path
 
 from ucc.errors import UserError
 
-VAL_IDS = (
-    "val_ids.txt"  # in a canonical data set: ids of val, where a user's folder keeps these images among the others
-)
+# In a canonical data set: the ids of val, where a user's folder keeps these images among the others.
+VAL_IDS = "val_ids.txt"
 
 
 def read_list(path: str, key: str) -> list[str]:
