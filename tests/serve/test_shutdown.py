@@ -118,3 +118,32 @@ def test_a_picture_that_is_never_done_does_not_keep_the_process(
             assert (cut.status, cut.headers["Connection"]) == (503, "close")
             assert cut.json()["error"].startswith("The service ends")
         assert ended(process) == (status, "")
+
+
+LARGE = """
+import sys
+from fastapi import Response
+from ucc.segmenter import Segmenter
+from ucc.serve.app import create_app
+from ucc.serve.connections import PatientProtocol
+from ucc.serve.limits import Limits
+from ucc.serve.server import listen, serve
+
+PatientProtocol.idle_seconds = 3600
+app = create_app(Segmenter(sys.argv[1], 1), Limits())
+app.add_api_route("/large", lambda: Response(bytes(2**26)))
+with listen("127.0.0.1", 0) as listener:
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    sys.exit(serve(app, listener, 0, 0.5))
+"""
+
+
+def test_a_client_that_does_not_take_its_answer_does_not_keep_the_process(model: Path) -> None:
+    with (
+        as_process([sys.executable, "-c", LARGE, model]) as (process, port),
+        socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS) as client,
+    ):
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(1) == b"H"
+        process.send_signal(signal.SIGTERM)
+        assert ended(process) == (0, "")

@@ -77,12 +77,18 @@ class Server(uvicorn.Server):
             loop.call_later(self._end_seconds, cut_off, self._app.state.running),
             loop.call_later(self._end_seconds + LAST_SECONDS, setattr, self, "force_exit", True),
         ]
-        await super().shutdown(sockets)
+        finishing = asyncio.ensure_future(super().shutdown(sockets))
+        while not (finishing.done() or self.force_exit):
+            await asyncio.wait([finishing], timeout=0.1)
         for timer in timers:
             timer.cancel()
         if self._app.state.running:  # a second Ctrl-C does not wait
             cut_off(self._app.state.running)
             await asyncio.sleep(0.1)
+        # Since Python 3.12.1 the event loop would wait for clients that do not take their answers.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await finishing
 
 
 def listen(host: str, port: int) -> socket.socket:
