@@ -168,6 +168,15 @@ def test_overrides_work_by_hand(params_with: Write, monkeypatch: pytest.MonkeyPa
     assert (params.train.steps, params.partition.ratio, params.model.head) == (400, "1/4", "dense")
 
 
+@pytest.mark.parametrize("path", ["~/photos", "/photos (1)/it's", "photos, old", "a=b", "[photos", "C:\\photos"])
+def test_an_override_that_hydra_cannot_read_is_text(
+    params_with: Write, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    params = load_params(params_with({}), [f"dataset.root={path}", f"model.weights={path}"])
+    assert (params.dataset.root, params.model.weights) == (path, path)
+
+
 def test_overrides_are_refused_inside_a_dvc_stage(params_with: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_STAGE", "train")
     message = refusal(params_with({}), "train.steps=400")

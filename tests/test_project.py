@@ -31,7 +31,7 @@ PLUMBING = {"ucc"} | {
     f"ucc.{name}"
     for name in (
         *("checkpoints", "config", "data.fetch", "data.verdict", "errors", "files", "launch", "memory", "nonfinite"),
-        *("output", "params", "paths", "pixel_limit", "progress", "signals", "stage", "torch_files"),
+        *("output", "overrides", "params", "paths", "pixel_limit", "progress", "signals", "stage", "torch_files"),
     )
 }
 

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ucc.config import PERTURBATIONS, PUBLISHED_RATIOS, SEVERITIES, Params, ratio_or_count
 from ucc.errors import UserError
+from ucc.overrides import readable
 
 
 def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Params:
@@ -61,8 +62,9 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
     if "${" in text:
         raise UserError(f"{path}: '${{...}}' is not allowed; write the value itself, so that DVC sees it.")
     # Hydra's own complaint about an unknown key does not say where it is; added by force, `_check_keys` does.
-    forced = [o if o.startswith(("+", "~")) else f"++{o}" for o in overrides]
     try:
+        read = map(readable, overrides)
+        forced = [o if o.startswith(("+", "~")) else f"++{o}" for o in read]
         with initialize_config_dir(str(path.resolve().parent), version_base="1.3"):
             return compose(config_name=path.stem, overrides=forced)
     except OverrideParseException as error:

@@ -1,17 +1,16 @@
 """What an experiment file asks for: every run with its complete parameters."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from hydra.core.override_parser.types import Quote, QuotedString
 
 from ucc.config import Params
 from ucc.errors import UserError
 from ucc.experiments.content import Content, Paper, read_content
 from ucc.experiments.identity import PLACES, flatten, identity
+from ucc.overrides import literal
 from ucc.params import load_params
 
 
@@ -86,7 +85,7 @@ def differences(wanted: Params, present: Params) -> list[str]:
     there = flatten(asdict(present))
     changed = {key: value for key, value in flatten(asdict(wanted)).items() if key not in there or there[key] != value}
     # An entry of a mapping that params.yaml leaves empty has to be added.
-    return [f"{'' if key in there else '+'}{key}={_literal(value)}" for key, value in changed.items()]
+    return [f"{'' if key in there else '+'}{key}={literal(value)}" for key, value in changed.items()]
 
 
 def _runs(path: Path, content: Content, overrides: Sequence[str]) -> Iterator[Run]:
@@ -94,7 +93,7 @@ def _runs(path: Path, content: Content, overrides: Sequence[str]) -> Iterator[Ru
         for column, column_setting in content.columns.items():
             for seed in content.seeds:
                 setting = {**content.shared, **arm_setting, **column_setting, "train.seed": seed}
-                written = [f"{key}={_literal(value)}" for key, value in setting.items()]
+                written = [f"{key}={literal(value)}" for key, value in setting.items()]
                 try:
                     params = load_params(content.params, [*written, *overrides])
                     tag = identity(asdict(params))
@@ -115,19 +114,6 @@ def _refuse_equal_runs(path: Path, runs: Sequence[Run]) -> None:
                 f"{path}: arm {first.arm}, column {first.column} and arm {run.arm}, column {run.column} ask for the "
                 "same run: nothing that differs between them changes its mIoU. Leave one out."
             )
-
-
-def _literal(value: Any) -> str:
-    """A value as Hydra's grammar writes it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(map(_literal, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_literal(entry)}" for key, entry in value.items()) + "}"
-    return QuotedString(text=value, quote=Quote.single).with_quotes() if isinstance(value, str) else str(value)
 
 
 def _slug(text: Any) -> str:
