@@ -14,19 +14,16 @@ def readable(override: str) -> str:
     So is what Hydra would take for several values to try one after the other, `a,b`.
 
     Raises:
-        OverrideParseException: if it is no `key=value`, or one whose key cannot be read.
+        OverrideParseException: if it is no `key=value`.
     """
-    parser = OverridesParser.create()
     try:
-        if not parser.parse_overrides([override])[0].is_sweep_override():
+        if not OverridesParser.create().parse_overrides([override])[0].is_sweep_override():
             return override
     except OverrideParseException:
         if "=" not in override:
             raise
     key, _, value = override.partition("=")
-    as_text = f"{key}={literal(value)}"
-    parser.parse_overrides([as_text])
-    return as_text
+    return f"{key}={literal(value)}"
 
 
 def literal(value: Any) -> str:
