@@ -1,9 +1,9 @@
-"""Stage `evaluate`: how good the trained segmenter is on the validation images, in tables and pictures."""
+"""Stage `evaluate`: how good the trained segmenter is on val or test, in tables and pictures."""
 
 from ucc import paths
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
-from ucc.data.manifest import Manifest
+from ucc.data.manifest import Manifest, measured_samples
 from ucc.evaluation import check_origin, evaluate, format_table, write_evaluation
 from ucc.files import write_csv, write_json
 from ucc.inference import choose_device
@@ -21,10 +21,10 @@ def main(params: Params) -> None:
     check_origin(facts, checkpoint, manifest, info)
     device = choose_device(params.train.accelerator)
     segmenter.to(device)
-    samples = manifest.subset("val")
+    samples = measured_samples(manifest, params.evaluate.split)
 
     evaluation = evaluate(segmenter, samples, paths.DATASET, info, params.evaluate, device)
-    write_evaluation(evaluation, facts, params.evaluate.checkpoint, paths.METRICS, paths.PER_CLASS, paths.CONFUSION)
+    write_evaluation(evaluation, facts, params.evaluate, paths.METRICS, paths.PER_CLASS, paths.CONFUSION)
     write_panels(segmenter, samples, paths.DATASET, info, params.evaluate, device, paths.PANELS)
 
     hidden = hidden_truth(paths.DATASET, manifest, params.evaluate.pseudo_label_images)
@@ -33,7 +33,7 @@ def main(params: Params) -> None:
     write_csv(paths.PSEUDO_LABELS_BY_CLASS, pseudo_labels.by_class, CLASS_COLUMNS)
 
     print(format_table(evaluation, info.classes))
-    print(f"partition {manifest.hash}, step {facts.step}, {evaluation.images} images")
+    print(f"partition {manifest.hash}, step {facts.step}, {evaluation.images} images of {params.evaluate.split}")
     print(f"metrics: {paths.METRICS}, {paths.PER_CLASS}, {paths.CONFUSION}, {paths.PSEUDO_LABELS}")
     print(f"pictures: {paths.PANELS}")
 

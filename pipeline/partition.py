@@ -1,6 +1,7 @@
 """Stage `partition`: which training images are labelled. Reads data/dataset, writes data/manifest.csv."""
 
 from ucc.config import Params
+from ucc.data.manifest import measured_samples
 from ucc.data.partition import describe_partition, make_partition
 from ucc.files import write_json
 from ucc.paths import DATASET, MANIFEST, PARTITION, RAW
@@ -10,6 +11,7 @@ from ucc.stage import run_stage
 def main(params: Params) -> None:
     """Write the manifest and its summary."""
     manifest = make_partition(DATASET, params.partition, RAW / "partitions")
+    measured_samples(manifest, params.evaluate.split)  # that there are none is not to be found out after the training
     summary = describe_partition(DATASET, manifest, params.partition)
     manifest.write(MANIFEST)
     write_json(PARTITION, summary)

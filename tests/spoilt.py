@@ -346,12 +346,18 @@ CASES = [
         "partition",
         ("labeled_ids.txt", "holds no ids; write one a line"),
     ),
+    Case(
+        "no images to measure on",
+        lambda p: p.set("evaluate", split="test"),
+        "partition",
+        ("evaluate.split = test", "images/test and masks/test", "set it to val"),
+    ),
     Case("missing list", lambda p: p.set("partition", labeled_ids="no.txt"), "partition", ("no.txt", "labeled_ids")),
     Case(
         "list that is a picture",
         lambda p: p.set("partition", labeled_ids="mine/images/train/a.png"),
         "partition",
-        ("a.png", "cannot be read as text"),
+        ("a.png", "not UTF-8 text"),
     ),
     Case("lists of another data set", lambda p: p.set("partition", protocol="cps"), "download", ("protocol", "random")),
     # What only shows when everything is read

@@ -1,6 +1,9 @@
 import csv
 import json
 import math
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tiny import REPOSITORY, TINY, prepare_stage
 from torch import Tensor, nn
 
-from ucc.config import EvaluateParams, ModelParams
+from ucc import paths
+from ucc.config import EvaluateParams, ModelParams, Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import write_png
 from ucc.data.manifest import Manifest, Sample
@@ -24,11 +29,18 @@ from ucc.evaluation import (
     validate_miou,
     write_evaluation,
 )
-from ucc.models.store import SegmenterFacts
+from ucc.models import build_segmenter
+from ucc.models.store import SegmenterFacts, save_segmenter
 
 INFO = DatasetInfo("toy", ("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
 PARAMS = EvaluateParams(
-    checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=2, pseudo_label_images=0
+    checkpoint="final",
+    split="val",
+    sliding_window=False,
+    window=[16, 16],
+    stride=[8, 8],
+    panels=2,
+    pseudo_label_images=0,
 )
 CPU = torch.device("cpu")
 FACTS = SegmenterFacts(
@@ -97,10 +109,10 @@ def run(data: tuple[Path, tuple[Sample, ...]], segmenter: nn.Module, params: Eva
 def written(
     evaluation: Evaluation, folder: Path
 ) -> tuple[dict[str, object], list[dict[str, str]], list[dict[str, str]]]:
-    paths = folder / "evaluation.json", folder / "per_class.csv", folder / "confusion.csv"
-    write_evaluation(evaluation, FACTS, "final", *paths)
-    tables = [list(csv.DictReader(path.read_text().splitlines())) for path in paths[1:]]
-    return json.loads(paths[0].read_text()), tables[0], tables[1]
+    places = folder / "evaluation.json", folder / "per_class.csv", folder / "confusion.csv"
+    write_evaluation(evaluation, FACTS, replace(PARAMS, split="test"), *places)
+    tables = [list(csv.DictReader(path.read_text().splitlines())) for path in places[1:]]
+    return json.loads(places[0].read_text()), tables[0], tables[1]
 
 
 def test_every_pixel_of_images_of_any_size_counts_once_for_each_head_and_their_mean(
@@ -171,8 +183,9 @@ def test_metrics_are_percent_with_head_1_at_the_top_and_say_what_was_measured(
     assert isinstance(head, dict)
     assert {key: metrics[key] for key in head} == head
     assert validate_miou(TwoHeads(), data[1], data[0], INFO, PARAMS, CPU)["head_2"] == evaluation.miou()["head_2"]
-    origin = {key: metrics[key] for key in ("checkpoint", "step", "manifest", "fingerprint", "images")}
-    assert origin == {"checkpoint": "final", "step": 300, "manifest": "m" * 16, "fingerprint": "f" * 16, "images": 3}
+    origin = {key: metrics[key] for key in ("checkpoint", "step", "manifest", "fingerprint", "split", "images")}
+    told = {"checkpoint": "final", "step": 300, "manifest": "m" * 16, "fingerprint": "f" * 16, "split": "test"}
+    assert origin == told | {"images": 3}
 
 
 def test_tables_have_a_row_per_class_and_per_pair_of_classes_and_leave_undefined_figures_empty(
@@ -242,3 +255,34 @@ def test_undefined_means_are_no_nan_in_the_json(data: tuple[Path, tuple[Sample, 
     metrics, per_class, _ = written(run((data[0], data[1][:1]), OneHead()), tmp_path)
     assert all(math.isfinite(v) for v in metrics.values() if isinstance(v, float))
     assert "nan" not in str(per_class)
+
+
+@pytest.fixture
+def with_test_images(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: Callable[..., Params], tmp_path: Path
+) -> Path:
+    """A folder in which `evaluate` runs on a network that has learnt nothing: two images are val and three test."""
+    samples = [replace(s, subset="test") if s.subset == "labeled" else s for s in tiny_manifest.samples]
+    prepare_stage(tmp_path, tiny_dataset, Manifest(samples))
+    info, model = DatasetInfo.read(tiny_dataset), tiny_params().model
+    facts = replace(FACTS, classes=info.classes, colors=info.colors, model=model, manifest=Manifest(samples).hash)
+    save_segmenter(tmp_path / paths.FINAL, build_segmenter(model, info.num_classes, heads=2, seed=0), facts)
+    return tmp_path
+
+
+def stage(folder: Path, *changes: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, str(REPOSITORY / "pipeline/evaluate.py"), *TINY, "dataset.name=folder", *changes)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("split", "images"), [("val", 2), ("test", 3)])
+def test_the_stage_measures_and_shows_the_split_that_is_asked_for(
+    with_test_images: Path, split: str, images: int
+) -> None:
+    done = stage(with_test_images, f"evaluate.split={split}")
+    assert done.returncode == 0, done.stderr
+    assert f"{images} images of {split}" in done.stdout
+    metrics = json.loads((with_test_images / paths.METRICS).read_text(encoding="utf-8"))
+    assert (metrics["split"], metrics["images"]) == (split, images)
+    shown = {path.stem.partition("_")[0] for path in (with_test_images / paths.PANELS).glob("*.png")}
+    assert shown == {"val" if split == "val" else "labeled"}

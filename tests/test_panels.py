@@ -28,7 +28,13 @@ def samples(count: int) -> tuple[Sample, ...]:
 
 def params(panels: int) -> EvaluateParams:
     return EvaluateParams(
-        checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=panels, pseudo_label_images=0
+        checkpoint="final",
+        split="val",
+        sliding_window=False,
+        window=[16, 16],
+        stride=[8, 8],
+        panels=panels,
+        pseudo_label_images=0,
     )
 
 

@@ -150,6 +150,13 @@ def test_a_schedule_that_never_reaches_full_weight_is_refused(params_with: Write
     assert load_params(params_with(baseline)).train.steps == 100
 
 
+def test_a_split_that_the_data_cannot_have_is_refused_before_anything_runs(params_with: Write) -> None:
+    on_test = {"evaluate.split": "test", "dataset.name": "folder"}
+    assert load_params(params_with(on_test)).evaluate.split == "test"
+    assert "dataset.name = streets has no such split" in refusal(params_with({"evaluate.split": "test"}))
+    assert "tuning_share" in refusal(params_with(on_test | {"partition.tuning_share": 0.2}))
+
+
 def test_a_method_that_learns_from_unlabelled_images_is_refused_a_partition_without_any(params_with: Write) -> None:
     for ratio in (1.0, "1/1"):
         message = refusal(params_with({"partition.ratio": ratio}))
@@ -194,6 +201,8 @@ def test_overrides_are_refused_inside_a_dvc_stage(params_with: Write, monkeypatc
         ("train.steps", "train.steps"),
         ("method=supervised", "method"),
         ("train.lr=[", "train.lr=["),
+        ("train.lr=${a}", "train.lr=${a}: '${...}' is not allowed"),
+        ("dataset.root=${oc.env:HOME}", "'${...}' is not allowed"),
     ],
 )
 def test_a_wrong_override_names_its_key(

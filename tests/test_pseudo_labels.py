@@ -16,7 +16,13 @@ from ucc.pseudo_labels import has_collapsed, hidden_truth, measure_pseudo_labels
 
 INFO = DatasetInfo("toy", ("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
 PARAMS = EvaluateParams(
-    checkpoint="final", sliding_window=False, window=[16, 16], stride=[8, 8], panels=0, pseudo_label_images=9
+    checkpoint="final",
+    split="val",
+    sliding_window=False,
+    window=[16, 16],
+    stride=[8, 8],
+    panels=0,
+    pseudo_label_images=9,
 )
 CPU = torch.device("cpu")
 

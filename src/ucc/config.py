@@ -221,9 +221,10 @@ class TrainParams:
 
 @dataclass(kw_only=True)
 class EvaluateParams:
-    """Which checkpoint is measured, and how."""
+    """Which checkpoint is measured, on which images, and how."""
 
     checkpoint: str = choice("final", "best")
+    split: str = choice("val", "test")
     sliding_window: bool
     window: list[int] = number(low=16, multiple=16)
     stride: list[int] = number(low=1)

@@ -81,7 +81,9 @@ def evaluate(
     for name in union(matrices):
         matrices.setdefault(name, ConfusionMatrix(info.num_classes, info.ignore_index).to(device))
     if math.isnan(matrices[DEPLOYED].mean_iou()):
-        raise UserError(f"{dataset}: no image to evaluate on has a labelled pixel; check the masks of the val split.")
+        raise UserError(
+            f"{dataset}: no image to evaluate on has a labelled pixel; check the masks of the {params.split} split."
+        )
     return Evaluation(matrices, len(samples))
 
 
@@ -94,7 +96,7 @@ def validate_miou(
     device: torch.device,
 ) -> dict[str, float]:
     """Mean IoU of each predictor in percent, as training watches it: `evaluate` on whole images, silent."""
-    whole = replace(params, sliding_window=False)
+    whole = replace(params, split="val", sliding_window=False)
     return evaluate(segmenter, samples, dataset, info, whole, device, progress=False).miou()
 
 
@@ -117,7 +119,7 @@ def check_origin(facts: SegmenterFacts, checkpoint: Path, manifest: Manifest, in
 def write_evaluation(
     evaluation: Evaluation,
     facts: SegmenterFacts,
-    checkpoint: str,
+    params: EvaluateParams,
     metrics: Path,
     per_class: Path,
     confusion: Path,
@@ -125,10 +127,10 @@ def write_evaluation(
     """Write the results as three files.
 
     Args:
-        checkpoint: which one was measured, `final` or `best`.
+        params: which checkpoint was measured, on which split.
         metrics: JSON. `miou`, `mean_accuracy` and `pixel_accuracy` of head 1, then of each predictor, in
-            percent with four decimals; then what was measured: checkpoint, step, manifest, fingerprint and
-            the number of images.
+            percent with four decimals; then what was measured: checkpoint, step, manifest, fingerprint, split and
+            the number of its images.
         per_class: CSV, one row a class: its share of the true pixels, IoU of each predictor and accuracy of
             head 1, all in percent; empty where a figure is undefined.
         confusion: CSV, one row for each pair of classes, of head 1: number of pixels, and their share of the
@@ -136,10 +138,11 @@ def write_evaluation(
     """
     scores = {name: _scores(matrix) for name, matrix in evaluation.matrices.items()}
     origin = {
-        "checkpoint": checkpoint,
+        "checkpoint": params.checkpoint,
         "step": facts.step,
         "manifest": facts.manifest,
         "fingerprint": facts.fingerprint,
+        "split": params.split,
         "images": evaluation.images,
     }
     write_json(metrics, {**scores[DEPLOYED], **scores, **origin})

@@ -1,4 +1,4 @@
-"""Pictures for people: image, truth, prediction and uncertainty of some validation images, side by side."""
+"""Pictures for people: image, truth, prediction and uncertainty of some images that were measured on, side by side."""
 
 import math
 from collections.abc import Sequence

@@ -38,6 +38,9 @@ def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ())
             f"{' '.join(overrides)}: overrides are refused inside a DVC stage, because dvc.lock would not "
             "record them. Edit params.yaml, or use `dvc exp run -S key=value`."
         )
+    for override in overrides:
+        if "${" in override:
+            raise UserError(f"{override}: '${{...}}' is not allowed; write the value itself.")
     raw = _read(path, overrides)
     where = " ".join([str(path), *(["with"] if overrides else []), *overrides])
     schema = OmegaConf.structured(Params)
@@ -195,6 +198,7 @@ def _check_relations(params: Params, where: str) -> None:
         f"method.cct.perturbations is empty: each auxiliary decoder needs one of {', '.join(PERTURBATIONS)}.",
     )
     _check_severity(params.validation.severity, require)
+    _check_split(params, require)
     _check_combinations(params, require)
     train = params.train
     for key in ("batch_labeled", "batch_unlabeled"):
@@ -258,6 +262,21 @@ def _check_severity(severity: Mapping[str, str], require: Callable[[bool, str], 
         severity.get("mask_values", "error") == "error",
         "validation.severity.mask_values = warning: nothing can be learnt from a mask that holds other values than "
         "classes; mend the masks, or turn the values to 255 (ignore).",
+    )
+
+
+def _check_split(params: Params, require: Callable[[bool, str], None]) -> None:
+    """What has no split `test` must not be found out after the training."""
+    if params.evaluate.split != "test":
+        return
+    require(
+        params.dataset.name in ("camvid", "folder"),
+        f"evaluate.split = test: dataset.name = {params.dataset.name} has no such split with masks; set it to val.",
+    )
+    require(
+        params.partition.tuning_share is None,
+        f"evaluate.split = test: with partition.tuning_share = {params.partition.tuning_share} part of the training "
+        "images is measured on and test is left out; set the one to val or the other to null.",
     )
 
 

@@ -80,3 +80,18 @@ class Manifest:
             if sample.subset not in SUBSETS:
                 raise UserError(f"{path}: {sample.id}: subset {sample.subset!r} is none of {', '.join(SUBSETS)}.")
         return cls(samples)
+
+
+def measured_samples(manifest: Manifest, split: str) -> tuple[Sample, ...]:
+    """The samples of `evaluate.split`.
+
+    Raises:
+        UserError: if there are none.
+    """
+    samples = manifest.subset(split)
+    if not samples:
+        raise UserError(
+            f"evaluate.split = {split}: the data set has no image of that split; set it to val. Images that are added "
+            f"(to a folder as images/{split} and masks/{split}) make another partition, for which training begins anew."
+        )
+    return samples
