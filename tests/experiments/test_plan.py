@@ -12,7 +12,7 @@ from dvc.utils.hydra import apply_overrides
 
 from ucc.errors import UserError
 from ucc.experiments.identity import flatten, identity
-from ucc.experiments.plan import Plan, differences, read_plan
+from ucc.experiments.plan import Plan, differences, exact_params, read_plan
 from ucc.experiments.table import cells
 from ucc.params import load_params
 
@@ -58,6 +58,15 @@ def test_a_run_is_the_same_wherever_its_data_lie_and_another_with_any_other_chan
     assert here == there != other
 
 
+def test_measured_on_test_a_run_is_another_and_on_val_it_is_what_it_was_before_there_was_the_choice(
+    tmp_path: Path,
+) -> None:
+    of_val = asdict(plan_of(tmp_path, "dataset.name=folder").runs[0].params)
+    of_test = asdict(plan_of(tmp_path, "dataset.name=folder", "evaluate.split=test").runs[0].params)
+    before = {**of_val, "evaluate": {key: value for key, value in of_val["evaluate"].items() if key != "split"}}
+    assert identity(before) == identity(of_val) != identity(of_test)
+
+
 def test_a_run_does_not_depend_on_keys_that_only_another_method_or_data_set_reads(tmp_path: Path) -> None:
     changes = ("method.cct.perturbations=[feature_drop]", "method.copy_paste.mode=none", "dataset.folder.val=0.3")
     supervised, ucc = (plan_of(tmp_path).runs[index].params for index in (0, -1))
@@ -80,6 +89,40 @@ def test_an_entry_of_a_mapping_that_is_empty_is_added(tmp_path: Path) -> None:
     changes = differences(wanted, present)
     assert "+validation.severity.near_duplicates='error'" in changes
     assert load_params(ROOT / "presets/streets.yaml", changes).validation.severity == {"near_duplicates": "error"}
+
+
+def test_an_entry_of_a_mapping_that_is_not_wanted_is_removed(tmp_path: Path) -> None:
+    wanted = plan_of(tmp_path).runs[0].params
+    values = asdict(wanted) | {"validation": asdict(wanted.validation) | {"severity": {"drift": "error"}}}
+    (tmp_path / "present.yaml").write_text(yaml.safe_dump(values))
+    changes = differences(wanted, load_params(tmp_path / "present.yaml"))
+    assert changes == ["~validation.severity.drift"]
+    apply_overrides(tmp_path / "present.yaml", changes)
+    assert load_params(tmp_path / "present.yaml") == wanted
+
+
+def test_what_only_some_runs_have_stands_beside_these_runs(tmp_path: Path) -> None:
+    severity = {"validation.severity": {"drift": "error"}}
+    plan = plan_of(tmp_path, columns={"few": severity, "many": {"partition.ratio": "1/4"}})
+    written = exact_params(plan)
+    assert "validation.severity.drift" not in written["common"]
+    having = [name for name, own in written["runs"].items() if own.get("validation.severity.drift") == "error"]
+    assert having == [run.name for run in plan.runs if run.column == "few"]
+
+
+def test_a_file_of_weights_counts_by_its_name_wherever_it_lies(tmp_path: Path) -> None:
+    here, there, other = (
+        plan_of(tmp_path, f"model.weights={path}", set={"model.weights": "~/r50.pth"}).runs[0]
+        for path in ("/home/a/r50.pth", "r50.pth", "/home/a/r101.pth")
+    )
+    assert identity(asdict(here.params)) == identity(asdict(there.params)) != identity(asdict(other.params))
+    assert [run.as_written for run in (here, there, other)] == [True, True, False]
+    keyword, file = (plan_of(tmp_path, f"model.weights={w}").runs[0].params for w in ("imagenet", "/home/a/imagenet"))
+    assert identity(asdict(keyword)) != identity(asdict(file))
+    assert exact_params(plan_of(tmp_path, "model.weights=/home/a/r50.pth"))["common"]["model.weights"] == "file r50.pth"
+    arms = {name: {"model.weights": f"{name}/r50.pth"} for name in "ab"}
+    with pytest.raises(UserError, match="files of weights count by name"):
+        plan_of(tmp_path, arms=arms)
 
 
 @pytest.mark.parametrize(

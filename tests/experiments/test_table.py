@@ -51,7 +51,8 @@ def results(plan: Plan, leave_out: tuple[str, str, int] | None = None) -> dict[s
             "aaaa",
             "cafe",
             {"head_1": (50.0 if run.arm == "ucc" else 40.0) + run.seed}
-            | ({"head_2": 51.0 + run.seed, "more_certain": 60.0} if run.arm == "ucc" else {}),
+            | ({"head_2": 51.0 + run.seed} if run.arm == "ucc" else {}),
+            {50: {"more_certain": 60.0}} if run.arm == "ucc" else {},
         )
         for run in plan.runs
         if (run.arm, run.column, run.seed) != leave_out
@@ -140,12 +141,16 @@ def repository(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return folder
 
 
-def commit_experiment(folder: Path, name: str, params: dict[str, Any], evaluation: dict[str, Any]) -> None:
+def commit_experiment(
+    folder: Path, name: str, params: dict[str, Any], evaluation: dict[str, Any], labels: dict[str, Any] | None = None
+) -> None:
     """What DVC keeps of a whole run: its parameters, what it measured, and dvc.lock, which vouches for both."""
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "metrics").mkdir(exist_ok=True)
     (folder / "metrics/train.json").write_text(json.dumps({"best_val_miou": 45.123456}))
     (folder / "metrics/evaluation.json").write_text(json.dumps(evaluation))
+    if labels:
+        (folder / "metrics/pseudo_labels.json").write_text(json.dumps(labels))
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock_of(params, (folder / "metrics/evaluation.json").read_bytes())))
     git(folder, "add", "params.yaml", "dvc.lock", "metrics")
     git(folder, "commit", "--quiet", "-m", name)
@@ -182,6 +187,33 @@ def test_finished_experiments_are_found_by_their_parameters(plan: Plan, reposito
     assert list(found) == [identity(asdict(plan.runs[0].params))]
     (done,) = found.values()
     assert (done.name, done.manifest, done.figures) == ("mine", "cafe", {"head_1": 44.5, "best": 45.1235})
+
+
+def test_an_experiment_from_before_there_was_a_key_counts_as_the_run_that_it_was(plan: Plan, repository: Path) -> None:
+    params = asdict(plan.runs[1].params)
+    del params["evaluate"]["split"]
+    commit_experiment(repository, "older", params, {"head_1": {"miou": 42.0}, "manifest": "cafe"})
+    assert finished_runs(repository)[identity(asdict(plan.runs[1].params))].figures["head_1"] == 42.0
+
+
+def test_a_run_that_was_evaluated_anew_has_figures_of_pseudo_labels_of_both_numbers_of_images(
+    plan: Plan, repository: Path
+) -> None:
+    params, key = asdict(plan.runs[1].params), identity(asdict(plan.runs[1].params))
+    for name, images in (("first", 50), ("second", 344), ("third", 9)):
+        params["evaluate"]["pseudo_label_images"] = images
+        evaluation = {"head_1": {"miou": 42.0}, "manifest": "cafe"}
+        commit_experiment(repository, name, params, evaluation, {"head_1": {"miou": float(images) / 10}})
+        if name == "second":
+            assert {n: f["pseudo_head_1"] for n, f in finished_runs(repository)[key].labels.items()} == {
+                50: 5,
+                344: 34.4,
+            }
+            command.table(plan)
+            git(repository, "update-ref", "-d", "refs/exps/12/345/second")
+    done = done_runs(Path("results"), Path())
+    assert done.disagreements == []
+    assert sorted(done.runs[key].labels) == [9, 50]
 
 
 def test_a_number_is_the_same_however_dvc_writes_it(plan: Plan, repository: Path) -> None:
@@ -387,6 +419,15 @@ def test_what_else_is_known_of_the_runs_stands_below(plan: Plan) -> None:
     assert [sentence in text for sentence in explanations] == [False, False, False, True]
 
 
+def test_a_table_of_figures_on_test_says_so(tmp_path: Path) -> None:
+    content = {"title": "t", "params": str(ROOT / "presets/camvid.yaml"), "arms": {"a": {}}, "seeds": [0]}
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(content | {"set": {"evaluate.split": "test"}}), encoding="utf-8")
+    of_test, of_val = read_plan(path), read_plan(path, ["evaluate.split=val"])
+    assert "mIoU in percent on the images of test," in markdown(of_test, cells(of_test, {}), {})
+    assert "mIoU in percent on the images that `partition` measures on," in markdown(of_val, cells(of_val, {}), {})
+
+
 TABLES = [path for path in (ROOT / "experiments").glob("*.yaml") if (ROOT / f"results/{path.stem}.csv").exists()]
 
 
@@ -440,21 +481,74 @@ def test_two_results_of_one_run_are_named(plan: Plan, repository: Path) -> None:
         recorded_runs(repository / "results")
 
 
-def test_pseudo_labels_measured_on_other_images_are_no_other_result(plan: Plan, repository: Path) -> None:
+def with_labels(repository: Path, table: str, figure: str, images: str) -> None:
+    """Give the first run of results/methods.csv a figure of pseudo labels, in a table of the name `table`."""
+    parameters = (repository / "results/methods.params.yaml").read_text()
+    (repository / f"results/{table}.params.yaml").write_text(parameters)
+    with (repository / "results/methods.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows[0] |= {"pseudo_head_1": figure, "pseudo_label_images": images}
+    with (repository / f"results/{table}.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_figures_of_pseudo_labels_stand_only_in_a_table_that_asks_for_as_many_images(
+    plan: Plan, repository: Path, tmp_path: Path
+) -> None:
     command.table(plan)
-    for kind in ("csv", "params.yaml"):
-        shutil.copy(repository / f"results/methods.{kind}", repository / f"results/others.{kind}")
-    for name, figure in (("methods", "30.0"), ("others", "31.0")):
-        path = repository / f"results/{name}.csv"
-        with path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        rows[0]["pseudo_head_1"] = figure
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, rows[0].keys())
-            writer.writeheader()
-            writer.writerows(rows)
+    with_labels(repository, "others", "31.0", "344")
+    with_labels(repository, "methods", "30.0", "50")
     (run,) = recorded_runs(repository / "results").values()
-    assert run.figures["head_1"] == 44.5
+    assert run.labels == {50: {"pseudo_head_1": 30.0}, 344: {"pseudo_head_1": 31.0}}
+    others = read_plan(tmp_path / "methods.yaml", ["evaluate.pseudo_label_images=344"])
+    for asking, figure, images in ((plan, 30.0, 50), (others, 31.0, 344)):
+        row = run_rows(asking, recorded_runs(repository / "results"))[0]
+        assert (row["pseudo_head_1"], row["pseudo_label_images"]) == (figure, images)
+        assert cells(asking, recorded_runs(repository / "results"), "pseudo_head_1")[0].values[0] == figure
+    neither = read_plan(tmp_path / "methods.yaml", ["evaluate.pseudo_label_images=9"])
+    assert "pseudo_head_1" not in run_rows(neither, recorded_runs(repository / "results"))[0]
+
+
+def test_figures_of_pseudo_labels_are_not_lost_by_a_table_that_asks_for_other_images(
+    plan: Plan, repository: Path, tmp_path: Path
+) -> None:
+    command.table(plan)
+    with_labels(repository, "methods", "30.0", "50")
+    command.table(plan)
+    with pytest.raises(UserError, match=r"holds figures of 1 runs .* supervised 1/16 seed 0"):
+        command.table(read_plan(tmp_path / "methods.yaml", ["evaluate.pseudo_label_images=9"]))
+
+
+def test_a_table_from_before_there_was_the_number_of_images_keeps_its_scores(plan: Plan, repository: Path) -> None:
+    command.table(plan)
+    path = repository / "results/methods.csv"
+    with path.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        del row["pseudo_label_images"]
+    rows[0]["pseudo_head_1"] = "30.0"
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    (run,) = recorded_runs(repository / "results").values()
+    assert (run.figures["head_1"], run.labels) == (44.5, {})
+    command.table(plan)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"), [("50", "two results of one run"), ("", "pseudo_label_images =  is no number of images")]
+)
+def test_figures_of_pseudo_labels_that_contradict_each_other_or_lack_their_images_are_named(
+    plan: Plan, repository: Path, images: str, message: str
+) -> None:
+    command.table(plan)
+    with_labels(repository, "others", "31.0", images)
+    with_labels(repository, "methods", "30.0", "50")
+    with pytest.raises(UserError, match=message):
+        recorded_runs(repository / "results")
 
 
 @pytest.mark.usefixtures("repository")

@@ -24,9 +24,9 @@ def done_runs(results: Path, repository: Path) -> Done:
     runs, disagreements = finished | recorded, []
     for key in recorded.keys() & finished.keys():
         row, own = recorded[key], finished[key]
-        if row.revision == own.revision:
-            runs[key] = own  # the table may be of before there was a column
-        elif row.figures["head_1"] != own.figures["head_1"]:
+        # Of one revision, the table may be of before there was a column.
+        runs[key] = own.with_labels_of(row) if row.revision == own.revision else row.with_labels_of(own)
+        if row.figures["head_1"] != own.figures["head_1"]:
             disagreements.append(
                 f"{own.name}: {own.figures['head_1']:.2f} in this clone ({own.revision}), {row.figures['head_1']:.2f} "
                 f"in {results} ({row.revision}), which counts. `dvc exp remove {own.name}` forgets the one, "

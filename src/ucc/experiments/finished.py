@@ -4,15 +4,16 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 
+from ucc.config import Params
 from ucc.errors import UserError
-from ucc.experiments.identity import identity, run_tag
+from ucc.experiments.identity import YOUNGER, flatten, identity, run_tag
 from ucc.params import load_params
 
 EXPERIMENTS = "refs/exps"
@@ -32,6 +33,8 @@ FIGURES = {
     "more_certain": (LABELS, "disagreeing", "more_certain"),
     "less_certain": (LABELS, "disagreeing", "less_certain"),
 }
+# These are of as many unlabelled images as evaluate.pseudo_label_images asks for, on which no other figure depends.
+OF_LABELS = frozenset(name for name, place in FIGURES.items() if place[0] == LABELS)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Finished:
         code: the state of the source code that it ran with.
         manifest: the hash of the partition that it was trained and measured on.
         figures: by names of `FIGURES`, in percent; `head_1` always, the others where there are such.
+        labels: those of `OF_LABELS`, by the `evaluate.pseudo_label_images` that they were measured with.
     """
 
     name: str
@@ -51,6 +55,13 @@ class Finished:
     code: str
     manifest: str
     figures: Mapping[str, float]
+    labels: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+
+    def with_labels_of(self, other: "Finished") -> "Finished":
+        """With what `other`, the same run, has beyond it: figures of labels of other numbers of images."""
+        if (self.manifest, self.figures.get("head_1")) != (other.manifest, other.figures.get("head_1")):
+            return self
+        return replace(self, labels={**other.labels, **self.labels})
 
 
 def finished_runs(repository: Path) -> dict[str, Finished]:
@@ -69,13 +80,23 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
         if reference.startswith(NOT_RESULTS):
             continue
         files = {path: _show(repository, revision, path) for path in ("params.yaml", "dvc.lock", EVALUATION)}
-        key = _identity(files["params.yaml"])
-        if key and _vouched_for(files["dvc.lock"], files["params.yaml"], files[EVALUATION]):
+        params = _known(files["params.yaml"])
+        if params and _vouched_for(files["dvc.lock"], files["params.yaml"], files[EVALUATION]):
             code = _git(repository, "rev-parse", f"{revision}:src").strip()[:10]
-            name, figures = reference.rpartition("/")[2], _figures(repository, revision)
+            name = reference.rpartition("/")[2]
+            figures, labels = split_figures(_figures(repository, revision), params.evaluate.pseudo_label_images)
             manifest = json.loads(files[EVALUATION])["manifest"]
-            found[key] = Finished(name, revision[:10], code, manifest, figures)
+            run = Finished(name, revision[:10], code, manifest, figures, labels)
+            key = identity(asdict(params))
+            found[key] = run.with_labels_of(found[key]) if key in found else run
     return found
+
+
+def split_figures(figures: Mapping[str, float], asked: int) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
+    """`figures` and `labels` of a `Finished`; `asked` is its `evaluate.pseudo_label_images`."""
+    labels = {name: value for name, value in figures.items() if name in OF_LABELS}
+    others = {name: value for name, value in figures.items() if name not in OF_LABELS}
+    return others, {asked: labels} if labels else {}
 
 
 def queued_runs(status: str) -> dict[str, str]:
@@ -88,13 +109,14 @@ def queued_runs(status: str) -> dict[str, str]:
     return {run_tag(row[1]): row[1] for row in rows if len(row) > 2 and row[-1] in alive}
 
 
-def _identity(params: str) -> str | None:
+def _known(params: str) -> Params | None:
     """None for parameters that this version does not know: such a run is none of ours to count."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         path.write_text(params, encoding="utf-8")
+        present = flatten(_loaded(params))
         try:
-            return identity(asdict(load_params(path)))
+            return load_params(path, [f"{key}={value}" for key, value in YOUNGER if key not in present])
         except UserError:
             return None
 

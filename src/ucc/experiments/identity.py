@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 # Where things lie and what they run on: a run is the same run wherever it is made.
@@ -24,14 +25,25 @@ READ_BY = {
     "method.cct.": ("method.name", "cct"),
     "method.gct.": ("method.name", "gct"),
 }
+# Keys younger than the rows of results/, at the value by which these were made.
+YOUNGER = (("evaluate.split", "val"),)
 
 
 def identity(params: Mapping[str, Any]) -> str:
     """Hash of nested parameters, 16 digits: equal for two runs that must give the same figures, wherever made."""
-    flat = flatten(params)
+    flat = placeless(params)
     unread = tuple(section for section, (key, value) in READ_BY.items() if flat[key] != value)
-    kept = {k: v for k, v in flat.items() if k not in PLACES and not k.startswith(NOT_MEASURED + unread)}
+    skipped = NOT_MEASURED + unread
+    kept = {k: v for k, v in flat.items() if not k.startswith(skipped) and (k, v) not in YOUNGER}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def placeless(params: Mapping[str, Any]) -> dict[str, Any]:
+    """`params`, flat, without `PLACES`; a file of weights, which may lie anywhere, is `file NAME`."""
+    flat = {key: value for key, value in flatten(params).items() if key not in PLACES}
+    if flat["model.weights"] not in ("imagenet", "none"):
+        flat["model.weights"] = f"file {PurePath(flat['model.weights']).name}"
+    return flat
 
 
 def run_tag(name: str) -> str:

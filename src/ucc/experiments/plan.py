@@ -9,7 +9,7 @@ from typing import Any
 from ucc.config import Params
 from ucc.errors import UserError
 from ucc.experiments.content import Content, Paper, read_content
-from ucc.experiments.identity import PLACES, flatten, identity
+from ucc.experiments.identity import flatten, identity, placeless
 from ucc.overrides import literal
 from ucc.params import load_params
 
@@ -71,9 +71,9 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
 
 def exact_params(plan: Plan) -> dict[str, Any]:
     """The parameters of every run: what all share, and by name of the run what each adds."""
-    flat = {run.name: {k: v for k, v in flatten(asdict(run.params)).items() if k not in PLACES} for run in plan.runs}
+    flat = {run.name: placeless(asdict(run.params)) for run in plan.runs}
     first, *others = flat.values()
-    common = {k: v for k, v in first.items() if all(other[k] == v for other in others)}
+    common = {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
     return {
         "common": common,
         "runs": {name: {k: v for k, v in f.items() if k not in common} for name, f in flat.items()},
@@ -81,11 +81,12 @@ def exact_params(plan: Plan) -> dict[str, Any]:
 
 
 def differences(wanted: Params, present: Params) -> list[str]:
-    """The `key=value` that turn `present` into `wanted`, in the order of params.yaml."""
+    """The overrides that turn `present` into `wanted`, in the order of params.yaml."""
     there = flatten(asdict(present))
     changed = {key: value for key, value in flatten(asdict(wanted)).items() if key not in there or there[key] != value}
     # An entry of a mapping that params.yaml leaves empty has to be added.
-    return [f"{'' if key in there else '+'}{key}={literal(value)}" for key, value in changed.items()]
+    gone = [f"~{key}" for key in there if key not in flatten(asdict(wanted))]
+    return [f"{'' if key in there else '+'}{key}={literal(value)}" for key, value in changed.items()] + gone
 
 
 def _runs(path: Path, content: Content, overrides: Sequence[str]) -> Iterator[Run]:
@@ -112,7 +113,8 @@ def _refuse_equal_runs(path: Path, runs: Sequence[Run]) -> None:
         if first is not run:
             raise UserError(
                 f"{path}: arm {first.arm}, column {first.column} and arm {run.arm}, column {run.column} ask for the "
-                "same run: nothing that differs between them changes its mIoU. Leave one out."
+                "same run: nothing that differs between them changes its mIoU, and files of weights count by name. "
+                "Leave one out."
             )
 
 

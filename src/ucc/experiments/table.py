@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 
 from ucc.errors import UserError
-from ucc.experiments.finished import Finished
+from ucc.experiments.finished import OF_LABELS, Finished
 from ucc.experiments.identity import PLACES, flatten, identity
 from ucc.experiments.plan import Plan, Run
 from ucc.experiments.recorded import PARAMETERS, record
@@ -24,12 +24,13 @@ BESIDE = {
 }
 # What must be said of some of these figures where they stand in a table.
 EXPLAINED = {
-    ("best",): "Best on val flatters itself.",
+    ("best",): "Best on val flatters itself, and is of whole images, not windows.",
     ("pseudo_head_1", "pseudo_head_2"): "Labels: mIoU of what a head would teach on unlabelled images whose masks were "
     "hidden from training.",
     ("collapsed",): "Collapsed: share of these images that head 1 takes as a whole for one class.",
     ("more_certain", "less_certain"): "Right: share of the pixels there on which the heads disagree.",
 }
+SPLITS = {"val": "on the images that `partition` measures on", "test": "on the images of test"}
 CHECKPOINTS = {"final": "after the last step", "best": "of the checkpoint that was best on val"}
 
 
@@ -105,7 +106,7 @@ def run_rows(plan: Plan, finished: Mapping[str, Finished]) -> list[dict[str, str
         row: dict[str, str | int | float] = {"arm": run.arm, "column": run.column, "seed": run.seed}
         key = identity(asdict(run.params))
         if done := finished.get(key):
-            row |= {**record(done), PARAMETERS: key}
+            row |= {**record(done, run.params.evaluate.pseudo_label_images), PARAMETERS: key}
         rows.append(row)
     return rows
 
@@ -125,8 +126,9 @@ def markdown(plan: Plan, table: list[Cell], finished: Mapping[str, Finished]) ->
     """The table as Markdown, with the paper's figures in grey where its protocol is ours, and what to know about it."""
     lines = [f"# {plan.title}", "", *([plan.note.strip(), ""] if plan.note else [])]
     which = {CHECKPOINTS[run.params.evaluate.checkpoint] for run in plan.runs}
+    where = {SPLITS[run.params.evaluate.split] for run in plan.runs}
     lines += [
-        f"mIoU in percent on the images that `partition` measures on, head 1 {' or '.join(sorted(which))}: mean ± "
+        f"mIoU in percent {' or '.join(sorted(where))}, head 1 {' or '.join(sorted(which))}: mean ± "
         f"sample standard deviation (number of runs). Seeds of training: {', '.join(map(str, plan.seeds))}.",
         "",
         "| | " + " | ".join(plan.columns) + " |",
@@ -173,7 +175,10 @@ def _with_paper(cell: Cell) -> str:
 
 def _figure(run: Run, finished: Mapping[str, Finished], figure: str) -> float | None:
     done = finished.get(identity(asdict(run.params)))
-    return done.figures.get(figure) if done else None
+    if done is None:
+        return None
+    asked = run.params.evaluate.pseudo_label_images
+    return (done.labels.get(asked, {}) if figure in OF_LABELS else done.figures).get(figure)
 
 
 def _paper(plan: Plan, run: Run) -> float | None:
