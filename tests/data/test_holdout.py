@@ -28,6 +28,12 @@ def test_the_end_of_every_sequence_is_held_out() -> None:
     assert sorted([*train, *held]) == sorted(_samples(*frames))
 
 
+def test_letters_of_any_alphabet_tell_sequences_apart() -> None:
+    frames = [f"{sequence}_{frame:03d}" for sequence in ("вокзал", "мост", "広場", "Straße_é") for frame in range(5)]
+    _, held = hold_out(_samples(*frames), 0.2)
+    assert sorted(held) == sorted(f"train/{sequence}_004" for sequence in ("вокзал", "мост", "広場", "Straße_é"))
+
+
 def test_names_without_letters_are_one_sequence() -> None:
     _, held = hold_out(_samples(*(f"2007_{index:06d}" for index in range(10))), 0.3)
     assert list(held) == [f"train/2007_{index:06d}" for index in (7, 8, 9)]

@@ -26,7 +26,7 @@ def hold_out(train: Mapping[str, Sample], share: float) -> tuple[Samples, Sample
     """
     sequences: defaultdict[str, list[str]] = defaultdict(list)
     for id_ in sorted(train):
-        sequences[re.sub(r"[^A-Za-z]*$", "", id_)].append(id_)
+        sequences[re.sub(r"[\W\d_]*$", "", id_)].append(id_)
     held = {id_ for ids in sequences.values() for id_ in ids[len(ids) - round(share * len(ids)) :]}
     if not held:
         raise UserError(

@@ -1,5 +1,6 @@
 """The list of classes: what it may say, and what follows where it says nothing."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -33,13 +34,24 @@ def test_colours_pack_and_unpack() -> None:
     assert unpack(int(pack(np.array([1, 200, 3], np.uint8)))) == (1, 200, 3)
 
 
+def test_the_classes_of_a_large_mask_take_little_more_memory_than_they_hold() -> None:
+    classes, colors = read_classes(TWO, []), np.zeros((1000, 1000, 3), np.uint8)
+    classes.of_colors(pack(colors[:1]))  # the table of all colours is made once
+    tracemalloc.start()
+    found = classes.of_colors(pack(colors))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.shape == (1000, 1000)
+    assert peak < 7 * found.size  # 4 bytes a colour, 2 a class
+
+
 def test_values_and_colours_are_classes_ignored_or_unknown() -> None:
     classes = read_classes([*TWO, {"name": "dog", "value": 255, "color": [7, 7, 7]}], [9, 255, [5, 5, 5]])
     np.testing.assert_array_equal(
         classes.of_values(np.array([[0, 1, 255, 9, 2, 65535]], np.uint16)), [[0, 1, 2, 255, UNKNOWN, UNKNOWN]]
     )
     colors = np.array([[[1, 2, 3], [7, 7, 7], [5, 5, 5], [0, 0, 0], [128, 0, 0]]], np.uint8)
-    np.testing.assert_array_equal(classes.of_colors(colors), [[0, 2, 255, UNKNOWN, UNKNOWN]])
+    np.testing.assert_array_equal(classes.of_colors(pack(colors)), [[0, 2, 255, UNKNOWN, UNKNOWN]])
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,15 @@ def test_names_that_break_lists_are_refused(name: bytes, mine: Path) -> None:
     assert os.fsdecode(name) not in message
 
 
+@pytest.mark.parametrize("name", [" a.png", "a .png", "a.png ", " day/a.png"])
+def test_names_with_a_space_that_nobody_sees_in_a_list_are_refused(name: str, mine: Path) -> None:
+    place = mine / "images" / name
+    place.parent.mkdir(exist_ok=True)
+    place.touch()
+    message = refused(mine)
+    assert "space at the beginning or end of the name, rename: images/" in message
+
+
 def test_names_too_long_for_a_file_system_are_named(mine: Path) -> None:
     deep = mine / "images" / ("x" * 120) / ("y" * 120)
     image(deep / "z.png")
@@ -281,6 +290,13 @@ def test_a_list_says_what_is_measured_on(mine: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/val_ids.txt").read_text(encoding="utf-8") == "val/b\nval/c\nval/one__g\n"
 
 
+def test_a_list_may_lie_below_the_home_folder(mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "chosen.txt").write_text("b\n", encoding="utf-8")
+    prepared(mine, val="~/chosen.txt")
+    assert {path.stem for path in (tmp_path / "out/images/val").iterdir()} == {"b"}
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -288,7 +304,7 @@ def test_a_list_says_what_is_measured_on(mine: Path, tmp_path: Path) -> None:
         ("a\nf\n", "chosen.txt (dataset.folder.val): without a mask, draw it or take the line out: f"),
         ("a\nb\nc\nd.png\n", "chosen.txt (dataset.folder.val): leaves 1 images with masks to learn from"),
         ("# none\n", "chosen.txt (dataset.folder.val): holds no ids"),
-        (None, "chosen.txt (dataset.folder.val): cannot be read as text"),
+        (None, "chosen.txt (dataset.folder.val): cannot be read (No such file or directory)"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(lines: str | None, message: str, mine: Path, tmp_path: Path) -> None:
@@ -309,6 +325,74 @@ def test_the_draw_follows_names_alone_and_hardly_changes_with_new_files() -> Non
     assert drawn == draw(names[::-1], 0.2)
     assert drawn != set(names[:20])
     assert len(drawn - draw([*names, "new"], 0.2)) <= 1
+
+
+@pytest.fixture
+def with_test(mine: Path) -> Path:
+    """Images and masks in a folder train and in one test, and in one that means val to others."""
+    for folder in ("images", "masks"):
+        (mine / folder).rename(mine / "train")
+        (mine / folder).mkdir()
+        (mine / "train").rename(mine / folder / "train")
+    for name in ("test/t", "test/u", "valid/v", "valid/w"):
+        image(mine / f"images/{name}.png")
+        mask(mine / f"masks/{name}.png")
+    return mine
+
+
+def split_of(root: Path) -> dict[str, set[str]]:
+    folders = (root.parent / "out/images").iterdir()
+    return {folder.name: {path.stem for path in folder.iterdir()} for folder in folders}
+
+
+def test_a_folder_test_beside_train_is_not_learned_from_when_val_is_drawn_or_listed(
+    with_test: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(with_test)
+    assert split_of(with_test)["test"] == {"test__t", "test__u"}
+    assert {"valid__v", "valid__w"} <= split_of(with_test)["train"] | split_of(with_test)["val"]
+    assert {"valid__v", "valid__w"} & split_of(with_test)["train"]
+    told = capsys.readouterr().err
+    assert "images/valid/ is learned from, too" in told
+    assert "images/test/" not in told
+    (tmp_path / "chosen.txt").write_text("train/a\n", encoding="utf-8")
+    prepared(with_test, val=str(tmp_path / "chosen.txt"))
+    assert split_of(with_test)["test"] == {"test__t", "test__u"}
+    assert split_of(with_test)["val"] == {"train__a"}
+
+
+def test_images_without_masks_in_a_folder_test_are_left_out_which_is_told(
+    with_test: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for left, kept in ((1, {"test__t"}), (2, set())):
+        (with_test / f"masks/test/{'ut'[left - 1]}.png").unlink()
+        prepared(with_test)
+        assert split_of(with_test).get("test", set()) == kept
+        assert not {"test__t", "test__u"} & (split_of(with_test)["train"] | split_of(with_test)["val"])
+        assert f"images/test/: {left} images without masks in masks/test/ are left out" in capsys.readouterr().err
+
+
+def test_a_folder_test_without_one_called_train_is_a_folder_like_others(
+    with_test: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("images", "masks"):
+        (with_test / folder / "train").rename(with_test / folder / "day one")
+    prepared(with_test)
+    assert "test" not in split_of(with_test)
+    assert "images/test/ is learned from, too" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_listed_whole_is_not_said_to_be_learned_from(
+    with_test: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "chosen.txt").write_text("valid/v\nvalid/w\n", encoding="utf-8")
+    prepared(with_test, val=str(tmp_path / "chosen.txt"))
+    assert split_of(with_test)["val"] == {"valid__v", "valid__w"}
+    assert "learned from" not in capsys.readouterr().err
+
+
+def test_a_folder_that_means_val_is_to_be_renamed(with_test: Path) -> None:
+    assert "not valid; rename valid to val" in refused(with_test, val=None)
 
 
 def test_split_folders_may_be_nested_and_have_a_suffix_and_classes(tmp_path: Path) -> None:

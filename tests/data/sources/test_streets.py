@@ -88,7 +88,7 @@ def test_brightness_alone_does_not_tell_road_from_building(scenes: list[tuple[Im
     assert overlap > 0.5
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (64, 200)])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (64, 48), (200, 33), (64, 200)])
 def test_any_size_from_32_pixels_up_can_be_drawn(height: int, width: int) -> None:
     image, mask = render_street(5, "val", 7, height, width)
     assert image.shape == (height, width, 3)

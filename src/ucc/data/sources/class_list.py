@@ -40,9 +40,13 @@ class ClassList:
         """Class index, ignore index or `UNKNOWN` of each value, same shape."""
         return self._by_value[values]
 
-    def of_colors(self, colors: Image) -> NDArray[np.uint16]:
-        """Class index, ignore index or `UNKNOWN` of each RGB pixel of (H, W, 3), shape (H, W)."""
-        return self._by_color[pack(colors)]
+    def of_colors(self, packed: NDArray[np.uint32]) -> NDArray[np.uint16]:
+        """Class index, ignore index or `UNKNOWN` of each colour, as `pack` has it, of shape (H, W), same shape."""
+        classes = np.empty(packed.shape, np.uint16)
+        # A row at a time: numpy looks up by copies of 8 bytes a pixel.
+        for row, numbers in zip(classes, packed, strict=True):
+            row[:] = self._by_color[numbers]
+        return classes
 
     def class_of_value(self, value: int) -> int | None:
         """The class index that a mask value means, if any."""
@@ -73,8 +77,12 @@ class ClassList:
 
 def pack(colors: Image) -> NDArray[np.uint32]:
     """RGB uint8 of shape (..., 3) as one number each, shape (...)."""
-    wide = colors.astype(np.uint32)
-    return np.asarray(wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2])
+    # In place: temporaries of a picture of 100 megapixels are 400 MB each.
+    packed = colors[..., 0].astype(np.uint32)
+    for channel in (1, 2):
+        packed <<= 8
+        packed |= colors[..., channel]
+    return packed
 
 
 def unpack(number: int) -> Color:

@@ -143,8 +143,8 @@ class _Conversion:
         if is_color or self.mask_format == "color":
             if self.classes.colorless:
                 raise UserError(f"{path}: colour mask, but no color in {KEY} for {every(self.classes.colorless)}")
-            colors = mask_colors(path, picture, header)
-            indices, stored = self.classes.of_colors(colors), pack(colors)
+            stored = pack(mask_colors(path, picture, header))
+            indices = self.classes.of_colors(stored)
         else:
             stored = mask_values(path, picture, header)
             if wrong := contradictions(np.unique(stored).tolist(), palette(picture), self.classes):

@@ -17,6 +17,7 @@ from ucc.errors import UserError, every
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 REQUIRED_SPLITS = ("train", "val")
+VAL_NAMES = ("val", "valid", "validation")  # what others call that split
 MIN_MASKED = 3  # one to measure on, and the two labelled images that training needs
 
 Files = dict[str, Path]
@@ -37,8 +38,8 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
 
     Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and
     with `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the hashes of their
-    paths, and a new mask may change which; if it is a text file, the images it lists are measured on. Images without
-    masks are for training.
+    paths, and a new mask may change which; if it is a text file, the images it lists are measured on. Beside a folder
+    train, a folder test is a split of its own. Images without masks are for training.
 
     Raises:
         UserError: if `params` make no sense, or the list cannot be read.
@@ -47,11 +48,16 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
     if params.val is None:
         return [pair for split in _splits(params, problems) for pair in _split_pairs(split, params, problems)]
     images, masks = match(params.images, params.masks, params.mask_suffix, problems)
-    masked = sorted(images.keys() & masks.keys())
+    test = _test_split(params, images, masks, problems)
+    masked = sorted((images.keys() & masks.keys()) - test)
     if len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
-    val = _listed(params.val, images, masks, problems) if isinstance(params.val, str) else draw(masked, params.val)
-    return _pairs(images, masks, {key: "val" if key in val else "train" for key in images}, problems)
+    val = (
+        _listed(params.val, images, masks, test, problems) if isinstance(params.val, str) else draw(masked, params.val)
+    )
+    splits = {key: "val" if key in val else "test" if key in test else "train" for key in images}
+    _tell_learned(params, splits, problems)
+    return _pairs(images, masks, splits, problems)
 
 
 def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict: bool = False) -> tuple[Files, Files]:
@@ -89,7 +95,33 @@ def draw(keys: Sequence[str], share: float) -> set[str]:
     return set(ranked[: max(0, min(max(1, round(share * len(keys))), len(keys) - MIN_MASKED + 1))])
 
 
-def _listed(path: str, images: Files, masks: Files, problems: Problems) -> set[str]:
+def _test_split(params: FolderParams, images: Files, masks: Files, problems: Problems) -> set[str]:
+    """The images with masks of a folder test beside train; those without are taken out of `images`."""
+    if not (problems.root / params.images / "train").is_dir():
+        return set()
+    test = {key for key in images if key.startswith("test/")}
+    bare = test - masks.keys()
+    for key in bare:
+        del images[key]
+    if bare:
+        problems.note(
+            f"{params.images}/test/: {len(bare)} images without masks in {params.masks}/test/ are left out, since what "
+            "lies there is not learned from; to learn from them give the folder another name"
+        )
+    return test - bare
+
+
+def _tell_learned(params: FolderParams, splits: Mapping[str, str], problems: Problems) -> None:
+    """Say which folders that are named like splits are learned from, since they may have been meant otherwise."""
+    learned = {key.partition("/")[0] for key, split in splits.items() if split == "train" and "/" in key}
+    for name in sorted(learned & {"test", *VAL_NAMES}):
+        problems.note(
+            f"{params.images}/{name}/ is learned from, too, since dataset.folder.val says what is measured on; to have "
+            "folders decide, name them train, val and test and set dataset.folder.val to null"
+        )
+
+
+def _listed(path: str, images: Files, masks: Files, test: set[str], problems: Problems) -> set[str]:
     """The images of a list, whose lines are their paths or, as `ucc rank` writes them, their ids."""
     keys = {key.replace("/", NEST): key for key in images} | {key: key for key in images}
     lines = {line: _key_of(line, keys) for line in read_list(path, "dataset.folder.val")}
@@ -100,7 +132,7 @@ def _listed(path: str, images: Files, masks: Files, problems: Problems) -> set[s
     bare = sorted(found - masks.keys())
     if bare:
         problems.add(f"{path} (dataset.folder.val): without a mask, draw it or take the line out: {every(bare)}")
-    left = len(images.keys() & masks.keys() - found)
+    left = len((images.keys() & masks.keys()) - test - found)
     if left < MIN_MASKED - 1:
         problems.add(f"{path} (dataset.folder.val): leaves {left} images with masks to learn from, of at least two")
     return found
@@ -151,9 +183,11 @@ def _splits(params: FolderParams, problems: Problems) -> list[str]:
             problems.add(f"{folder.relative_to(root).as_posix()}/: cannot be read ({error.strerror})")
     unknown = sorted(present - set(SPLITS))
     if unknown:
+        misnamed = [name for name in unknown if name in VAL_NAMES]
+        remedy = "set dataset.folder.val to a share, such as 0.2, to have val drawn"
         problems.add(
             f"{params.images}/ and {params.masks}/ may hold {', '.join(SPLITS)}, not {every(unknown)}; "
-            "set dataset.folder.val to a share, such as 0.2, to have val drawn"
+            + (f"rename {misnamed[0]} to val" if misnamed else remedy)
         )
     return [split for split in SPLITS if split in present or split in REQUIRED_SPLITS]
 

@@ -55,6 +55,9 @@ class _Walk:
     def see(self, entry: Path, above: tuple[Path, ...]) -> None:
         if _unusable(entry.name):
             self.odd["control characters or undecodable bytes in the name, rename"].append(entry)
+        elif entry.name != entry.name.strip() or entry.stem != entry.stem.strip():
+            # In a list of ids nobody would see it.
+            self.odd["space at the beginning or end of the name, rename"].append(entry)
         elif len(entry.name.encode()) > LONGEST_NAME:
             self.odd[f"name longer than {LONGEST_NAME} bytes, shorten"].append(entry)
         elif entry.is_symlink() and not entry.exists():

@@ -210,7 +210,8 @@ def _statistics_checks(params: ValidationParams) -> list[Check]:
             ExpectColumnValuesToBeBetween,
             {"column": "val_images", "min_value": 1, "row_condition": _SHOWN},
             "{id}: in no validation mask, so its IoU cannot be measured",
-            "add images that show it to images/val and masks/val",
+            "add images that show it to images/val and masks/val; where dataset.folder.val is a share or a list, raise "
+            "the share or list such images",
         ),
         Check(
             "drift",

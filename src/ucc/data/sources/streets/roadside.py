@@ -137,7 +137,7 @@ def _crown(
     """Leaves whose outline is an ellipse, a cone or a spindle, roughened by noise and lit from above."""
     limit = canvas.mask.shape
     w, h = (int(np.clip(s, 3, 2 * max(limit))) for s in size)
-    crop = min(texture.shape[0], 96 + int(rng.integers(64)))
+    crop = min(*texture.shape, 96 + int(rng.integers(64)))
     top, left = rng.integers(0, texture.shape[0] - crop + 1), rng.integers(0, texture.shape[1] - crop + 1)
     noise = cv2.resize(texture[top : top + crop, left : left + crop], (w, h), interpolation=cv2.INTER_LINEAR)
     up = np.linspace(1, 0, h, dtype=np.float32)[:, None]
