@@ -43,11 +43,11 @@ from ucc.export import (
     read_metrics,
     with_all_params,
 )
-from ucc.files import write_json
+from ucc.files import sweep, write_json
 from ucc.inference import predict, uncertainty
 from ucc.models import Segmenter, build_segmenter
 from ucc.models.store import save_segmenter
-from ucc.parity import parity_report
+from ucc.parity import ParityCase, measure_parity, parity_report
 from ucc.segmenter import Segmenter as ExportedSegmenter
 from ucc.tiling import segment_tiles
 
@@ -238,14 +238,28 @@ def test_a_file_within_the_bounds_is_left_in_place_and_reported(tiny: Segmenter,
 def test_a_file_beyond_the_bounds_is_not_left_in_place(
     tiny: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def export_another(_: Segmenter, *rest: Any) -> None:
-        export_segmenter(tiny_segmenter(seed=1), *rest)
+    serialized = ucc.export._serialized
 
-    monkeypatch.setattr(ucc.export, "export_segmenter", export_another)
+    def another(_: Segmenter, *rest: Any) -> bytes:
+        return serialized(tiny_segmenter(seed=1), *rest)
+
+    monkeypatch.setattr(ucc.export, "_serialized", another)
     path = tmp_path / "segmenter.onnx"
     with pytest.raises(UserError, match=r"disagreement .*export\.max_disagreement = 0\.001"):
         export_verified(tiny, FACTS, METRICS, "c0ffee", path, PARAMS, list(random_images(1, 40, 56)))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_that_starts_meanwhile_does_not_sweep_away_what_is_being_compared(
+    tiny: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(segmenter: Segmenter, path: Path, *rest: Any) -> list[ParityCase]:
+        sweep(tmp_path)
+        return measure_parity(segmenter, path, *rest)
+
+    monkeypatch.setattr(ucc.export, "measure_parity", measured)
+    export_verified(tiny, FACTS, METRICS, "c0ffee", tmp_path / "segmenter.onnx", PARAMS, list(random_images(1, 40, 56)))
+    assert [found.name for found in tmp_path.iterdir()] == ["segmenter.onnx"]
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1, 2]"], ids=["missing", "broken", "list"])

@@ -7,20 +7,21 @@ import math
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from ucc import files
 from ucc.files import atomic_folder, atomic_path, sha256, sweep, write_csv, write_json, write_text
 
 
 @pytest.fixture
-def umask() -> Iterator[int]:
-    """A known umask for the length of a test."""
-    before = os.umask(0o027)
-    yield 0o027
-    os.umask(before)
+def umask(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A user's umask, as it was found when `ucc.files` was imported."""
+    monkeypatch.setattr(files, "UMASK", 0o027)
+    return 0o027
 
 
 def names(folder: Path) -> list[str]:
@@ -75,7 +76,16 @@ def test_results_have_the_permissions_that_the_user_asks_for(tmp_path: Path, uma
         (temporary / "inside.txt").write_text("text")
     assert mode(tmp_path / "out.txt") == 0o666 & ~umask
     assert mode(tmp_path / "out") == 0o777 & ~umask
-    assert os.umask(umask) == umask
+
+
+def test_writing_does_not_touch_the_umask_that_other_threads_make_their_files_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "umask")
+    write_text(tmp_path / "out.txt", "text")
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "part.txt").touch()
+    assert mode(tmp_path / "out.txt") == mode(tmp_path / "out/part.txt")
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -105,6 +115,37 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     sweep(tmp_path)
     assert names(tmp_path) == [".hidden", "mine", "mine.txt"]
     sweep(tmp_path / "no such folder")
+
+
+@pytest.mark.parametrize("atomic", [atomic_path, atomic_folder])
+def test_a_folder_that_must_not_be_written_to_is_told_by_the_name_of_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    def denied(*_: object, dir: Path, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(dir / ".out.partial.x7"))
+
+    monkeypatch.setattr("tempfile.mkstemp", denied)
+    monkeypatch.setattr("tempfile.mkdtemp", denied)
+    with pytest.raises(PermissionError) as caught, atomic(tmp_path / "out"):
+        pass
+    assert caught.value.filename == str(tmp_path / "out")
+
+
+def test_a_folder_that_stands_aside_is_not_swept_while_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def swept(source: Path, target: Path) -> Path:
+        sweep(tmp_path)
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", swept)
+    for content in ("old", "new"):
+        with atomic_folder(tmp_path / "out") as folder:
+            (folder / "part.txt").write_text(content)
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out/part.txt").read_text() == "new"
 
 
 def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:

@@ -79,6 +79,15 @@ def test_grey_16_bit_and_transparent_pictures_become_8_bit_rgb(image: np.ndarray
     np.testing.assert_array_equal(decode_image(encode(clear, ".png")), image)
 
 
+def test_a_tiff_of_colours_that_decoders_do_not_agree_on_is_refused(image: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    PillowImage.fromarray(image).save(path)
+    assert read_image(path).tolist() == image.tolist()
+    PillowImage.frombytes("LAB", image.shape[1::-1], image.tobytes()).save(path)
+    with pytest.raises(UserError, match=r"a\.tif: a TIFF of CIELab colours"):
+        read_image(path)
+
+
 def test_a_photograph_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:
     upright = np.zeros((16, 32, 3), np.uint8)
     upright[:, :16] = 255

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import ucc
-from ucc.errors import UserError, in_the_way
+from ucc.errors import UserError, refused
 from ucc.pixel_limit import limit_decoders
 
 # Name -> what it does; the module `ucc.commands.<name>` has `main(arguments) -> exit status`.
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        words = in_the_way(error) or f"{error.filename or 'writing'}: {error.strerror or error}"
+        words = refused(error) or f"{error.filename or 'writing'}: {error.strerror or error}"
         print(f"error: {words}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

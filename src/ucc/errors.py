@@ -11,6 +11,17 @@ _IN_THE_WAY = {
     errno.ENOTDIR: "cannot be written, since a file stands where a folder is needed; move or remove it and run again.",
     errno.EISDIR: "is a folder where a file is to be written; move or remove it and run again.",
 }
+# What the machine may refuse to a correct program; any other OSError is a defect.
+_REFUSED = {
+    errno.ENOSPC: "Free some space, or move the project to a larger disk, and run again.",
+    errno.EDQUOT: "Free some of your quota and run again.",
+    errno.EFBIG: "Allow larger files (ulimit -f, or another file system) and run again.",
+    errno.EROFS: "Write to a folder that allows it.",
+    errno.EACCES: "Give yourself the permission (chmod, chown) and run again.",
+    errno.EPERM: "Give yourself the permission (chmod, chown) and run again.",
+    errno.EMFILE: "Allow more open files (ulimit -n) or lower train.workers, and run again.",
+    errno.EIO: "The disk does not answer as it should; check it, then run again.",
+}
 
 
 class UserError(Exception):
@@ -19,6 +30,23 @@ class UserError(Exception):
     The message names the thing (key, file, value) and the remedy; it is printed without a traceback
     and the process exits with status 1.
     """
+
+
+def require_file(path: Path, source: str) -> None:
+    """Raise a `UserError` if `path` is no file, adding the sentence `source` on where one comes from, or unreadable."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. {source}")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def refused(error: OSError) -> str | None:
+    """What to tell the user if the machine refuses something to a correct program; None if it may be a defect."""
+    if error.errno in _REFUSED:
+        return f"{error.filename or 'writing'}: {error.strerror}. {_REFUSED[error.errno]}"
+    return in_the_way(error)
 
 
 def in_the_way(error: OSError) -> str | None:

@@ -73,6 +73,14 @@ def export_segmenter(
     Raises:
         UserError: if `opset` is beyond what the installed onnx knows.
     """
+    content = _serialized(segmenter, facts, metrics, revision, opset)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _serialized(
+    segmenter: Segmenter, facts: SegmenterFacts, metrics: Mapping[str, Any], revision: str, opset: int
+) -> bytes:
     newest = onnx.defs.onnx_opset_version()
     if opset > newest:
         raise UserError(f"export.opset = {opset}: the installed onnx knows opsets up to {newest}.")
@@ -92,8 +100,8 @@ def export_segmenter(
     model.producer_name, model.producer_version = "ucc", ucc.__version__
     onnx.helper.set_model_props(model, _metadata(facts, metrics, revision))
     onnx.checker.check_model(model, full_check=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
 def export_verified(
@@ -112,7 +120,7 @@ def export_verified(
     """
     sizes = parity_sizes(*images[0].shape[:2])
     with atomic_path(path) as temporary:
-        export_segmenter(segmenter, facts, metrics, revision, temporary, params.opset)
+        temporary.write_bytes(_serialized(segmenter, facts, metrics, revision, params.opset))
         cases = measure_parity(segmenter, temporary, images, sizes)
         check_parity(cases, params)
     return cases

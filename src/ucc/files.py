@@ -21,6 +21,10 @@ from ucc.errors import UserError, in_the_way
 if sys.platform != "win32":  # where the exported segmenter runs, too
     import fcntl
 
+# It can only be read by setting it, which another thread that makes a file at that moment would notice.
+UMASK = os.umask(0)
+os.umask(UMASK)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -30,14 +34,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     On an error the temporary file is removed and `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.partial.", suffix=path.suffix)
+    with _named(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.partial.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         with _held(temporary):
             yield temporary
             # mkstemp makes files private; results are as readable as any other file of the user.
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~UMASK)
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
             temporary.replace(path)
@@ -54,17 +59,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; let it replace `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial."))
+    with _named(path):
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial."))
     try:
         with _held(temporary):
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            temporary.chmod(0o777 & ~UMASK)
             # Folders cannot be exchanged in one step: the old one stands aside until the new one is in place.
-            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial.")) / path.name
-            if path.exists():
-                path.rename(aside)
-            temporary.rename(path)
-            shutil.rmtree(aside.parent)
+            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial."))
+            with _held(aside):
+                if path.exists():
+                    path.rename(aside / path.name)
+                temporary.rename(path)
+                shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -139,6 +146,16 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have an `OSError` name `path` in place of a temporary file, whose random name would tell nobody anything."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+@contextmanager
 def _held(temporary: Path) -> Iterator[None]:
     """Lock what is being written against `sweep`; on file systems without locks, nothing is ever swept."""
     if sys.platform == "win32":
@@ -151,9 +168,3 @@ def _held(temporary: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

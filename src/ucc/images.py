@@ -20,6 +20,8 @@ from ucc.pixel_limit import MAX_PIXELS
 
 # A progressive JPEG has about ten, and each is work on all pixels: one of thousands would keep a core busy for minutes.
 MAX_SCANS = 100
+# A tag of TIFF files, and its value for the one kind of colours that decoders do not agree on.
+PHOTOMETRIC, CIELAB = 262, 8
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -81,7 +83,7 @@ def read_header(encoded: bytes) -> Header | None:
     """The header of an encoded image; None if it is of no known kind or its header is cut off or damaged.
 
     Raises:
-        UserError: for a JPEG of more than `MAX_SCANS` scans.
+        UserError: for a JPEG of more than `MAX_SCANS` scans, or a TIFF of CIELab colours.
     """
     for signature, read in _READERS.items():
         if encoded.startswith(signature):
@@ -150,7 +152,7 @@ def _read_tiff(encoded: bytes) -> Header | None:
     for index in range(_number(encoded, directory, 2, order)):
         entry = directory + 2 + 12 * index
         tag, kind = _number(encoded, entry, 2, order), _number(encoded, entry + 2, 2, order)
-        if tag not in (256, 257, 322, 323):
+        if tag not in (256, 257, PHOTOMETRIC, 322, 323):
             continue
         if kind not in (3, 4):  # a number of 8 bytes, say, lies elsewhere
             return None
@@ -158,6 +160,8 @@ def _read_tiff(encoded: bytes) -> Header | None:
         sizes.setdefault(tag, _number(encoded, entry + 8, 2 if kind == 3 else 4, order))
     if not {256, 257} <= sizes.keys():
         return None
+    if sizes.get(PHOTOMETRIC) == CIELAB:
+        raise UserError("a TIFF of CIELab colours, of which decoders make different pictures; save it as RGB.")
     # A tile is decoded whole, however little of it the image needs.
     image, tile = (sizes[257], sizes[256]), (sizes.get(323, 0), sizes.get(322, 0))
     return Header(*max(image, tile, key=math.prod), True)

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ucc.errors import UserError
+from ucc.errors import UserError, require_file
 from ucc.tiling import ALIGNMENT, blended_rows, label_rows, label_strips, segment_tiles
 
 FORMAT = "2"
@@ -70,8 +70,7 @@ class Segmenter:
     def __init__(self, path: str | Path, threads: int = 0, tile: int = TILE, overlap: int = OVERLAP) -> None:
         path = Path(path)
         check_tiles(tile, overlap)
-        if not path.is_file():
-            raise UserError(f"{path}: no such file. The stage `export` writes models/segmenter.onnx.")
+        require_file(path, "The stage `export` writes models/segmenter.onnx.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -1,6 +1,5 @@
 """What every stage script does around its work: read params.yaml, run, report errors as one line."""
 
-import errno
 import fcntl
 import os
 import sys
@@ -15,23 +14,11 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 from ucc import paths
 from ucc.config import Params
-from ucc.errors import UserError, in_the_way
+from ucc.errors import UserError, refused
 from ucc.files import sweep
 from ucc.output import tell
 from ucc.params import load_params
 from ucc.signals import StoppedError
-
-# What the machine may refuse to a correct program, and what its user can do about it; any other OSError is a defect.
-REMEDIES = {
-    errno.ENOSPC: "Free some space, or move the project to a larger disk, and run again.",
-    errno.EDQUOT: "Free some of your quota and run again.",
-    errno.EFBIG: "Allow larger files (ulimit -f, or another file system) and run again.",
-    errno.EROFS: "Run in a folder that can be written to.",
-    errno.EACCES: "Give yourself the permission (chmod, chown) and run again.",
-    errno.EPERM: "Give yourself the permission (chmod, chown) and run again.",
-    errno.EMFILE: "Allow more open files (ulimit -n) or lower train.workers, and run again.",
-    errno.EIO: "The disk does not answer as it should; check it, then run again.",
-}
 
 
 def run_stage(main: Callable[[Params], None], wait: bool = True) -> None:
@@ -53,11 +40,9 @@ def run_stage(main: Callable[[Params], None], wait: bool = True) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        if words := in_the_way(error):
+        if words := refused(error):
             sys.exit(f"error: {words}")
-        if error.errno not in REMEDIES:
-            raise
-        sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}. {REMEDIES[error.errno]}")
+        raise
     except StoppedError as stopped:
         tell(stopped, error=True)
         sys.exit(stopped.status)

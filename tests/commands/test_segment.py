@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -166,6 +166,68 @@ def test_a_folder_is_searched_and_its_structure_kept(model: Path, image: np.ndar
         assert segment(model, tmp_path / "in", out) == 0
         expected = pictures("a", "ulm/a", "ulm/old/b")
         assert names(out) == sorted([*expected, "shares.csv", "shares.json"])
+
+
+def test_links_in_a_folder_are_followed_once(model: Path, image: np.ndarray, tmp_path: Path) -> None:
+    write_image(tmp_path / "in/a.png", image)
+    write_image(tmp_path / "elsewhere/b.png", image)
+    (tmp_path / "in/far").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "in")
+    (tmp_path / "in/up").symlink_to(tmp_path)
+    assert segment(model, tmp_path / "in", tmp_path / "out", "--only", "classes") == 0
+    pictures = {name for name in names(tmp_path / "out") if name.endswith(".png")}
+    assert pictures == {"a_classes.png", "far/b_classes.png"}
+
+
+def test_a_link_to_nowhere_is_named(
+    model: Path, image: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "in/a.png", image)
+    (tmp_path / "in/gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert segment(model, tmp_path / "in", tmp_path / "out") == 1
+    assert f"error: {tmp_path / 'in/gone.png'}: a link to nowhere" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_nothing_is_left_out_in_silence(
+    model: Path,
+    image: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a.png", "closed/b.png"):
+        write_image(tmp_path / "in" / name, image)
+    listed = Path.iterdir
+
+    def denied(path: Path) -> Iterator[Path]:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    for given in ("in", "in/closed"):
+        assert segment(model, tmp_path / given, tmp_path / "out") == 1
+        assert f"error: {tmp_path / 'in/closed'}: cannot be read (Permission denied)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_must_not_be_written_to_is_named_with_the_remedy(
+    model: Path,
+    image: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def denied(*_: object, dir: Path, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(dir / ".x.partial"))
+
+    path = write_image(tmp_path / "a.png", image)
+    monkeypatch.setattr("tempfile.mkstemp", denied)
+    assert segment(model, path, tmp_path / "out") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"error: {tmp_path / 'out/a_classes.png'}: Permission denied. Give yourself the permission " + (
+        "(chmod, chown) and run again."
+    )
 
 
 @pytest.mark.parametrize(

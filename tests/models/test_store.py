@@ -126,6 +126,30 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path, trained: Segmenter) -
             load_segmenter(tmp_path / "model.pt")
 
 
+def test_weights_that_have_changed_on_the_disk_are_refused(tmp_path: Path, trained: Segmenter) -> None:
+    save_segmenter(tmp_path / "model.pt", trained, FACTS)
+    content = bytearray((tmp_path / "model.pt").read_bytes())
+    statistics = next(value for name, value in trained.state_dict().items() if name.endswith("running_var"))
+    place = content.index(statistics.numpy().tobytes())
+    content[place] ^= 1
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.pt: not a trained segmenter of this version: damaged"):
+        load_segmenter(tmp_path / "model.pt")
+
+
+def test_a_file_that_may_not_be_read_is_no_damaged_one(
+    tmp_path: Path, trained: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_segmenter(tmp_path / "model.pt", trained, FACTS)
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(UserError, match=r"model\.pt: cannot be read \(Permission denied\)\.$"):
+        load_segmenter(tmp_path / "model.pt")
+
+
 class Malicious:
     """Runs code when unpickled."""
 

@@ -1,7 +1,6 @@
 """Which images a command line means, and where the pictures of each go."""
 
 import glob
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +29,7 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
     Folders and patterns give the files whose names end like an image's, hidden ones and those below `out` left aside.
 
     Raises:
-        UserError: if one of `given` is or gives nothing, or `out` is a folder to be searched.
+        UserError: if one of `given` is or gives nothing, `out` is a folder to be searched, or one cannot be read.
     """
     found: dict[Path, Input] = {}
     for text in given:
@@ -67,7 +66,7 @@ def _images_of(text: str, out: Path) -> Iterator[Input]:
     if path.is_dir():
         if path.resolve() == out.resolve():
             raise UserError(f"{text}: the pictures cannot go into the folder that is searched; use another OUT.")
-        yield from (Input(file, file.relative_to(path)) for file in _walk(path, out))
+        yield from (Input(file, file.relative_to(path)) for file in _walk(path, out, tuple(path.resolve().parents)))
     elif path.exists() or not glob.has_magic(text):
         if not path.exists():
             raise UserError(f"{text}: no such file or folder.")
@@ -79,10 +78,22 @@ def _images_of(text: str, out: Path) -> Iterator[Input]:
         yield from (Input(file, file.relative_to(base)) for file in matches if _is_image(file, out))
 
 
-def _walk(folder: Path, out: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (file for name in sorted(files) if _is_image(file := Path(parent, name), out))
+def _walk(folder: Path, out: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Images of a folder, then those of the folders in it; links are followed, but not to a folder that holds them."""
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be read ({error.strerror}); mend it, or name what else is wanted."
+        ) from error
+    for entry in entries:
+        if entry.suffix.lower() in SUFFIXES and entry.is_symlink() and not entry.exists():
+            raise UserError(f"{entry}: a link to nowhere; mend or remove it.")
+    yield from (entry for entry in entries if _is_image(entry, out))
+    above = (*above, folder.resolve())
+    for entry in entries:
+        if entry.is_dir() and entry.resolve() not in above:
+            yield from _walk(entry, out, above)
 
 
 def _is_image(file: Path, out: Path) -> bool:

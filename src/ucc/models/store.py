@@ -3,11 +3,12 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
 from ucc.config import ModelParams
-from ucc.errors import UserError
+from ucc.errors import UserError, require_file
 from ucc.files import atomic_path
 from ucc.models.segmenter import Segmenter, build_segmenter
 from ucc.torch_files import write_torch
@@ -42,11 +43,14 @@ def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
     """Rebuild what `save_segmenter` wrote, in evaluation mode on the CPU.
 
     Raises:
-        UserError: if the file is missing or was not written by `save_segmenter`.
+        UserError: if the file cannot be read, is damaged or was not written by `save_segmenter`.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. The stage `train` writes it.")
+    require_file(path, "The stage `train` writes it.")
     try:
+        # torch reads whatever lies there; the checksums of the archive are for its reader to look at.
+        with ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise BadZipFile(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True)
         values = content["facts"]
         facts = SegmenterFacts(**{**values, "model": ModelParams(**values["model"])})
