@@ -190,6 +190,15 @@ def test_a_slurm_job_of_other_tasks_than_devices_is_refused(
         pass
 
 
+def test_auto_is_the_cpu_where_there_is_another_accelerator_than_cuda(
+    tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("lightning.fabric.accelerators.mps.MPSAccelerator.is_available", lambda: True)
+    with joined_devices(tiny_params("train.accelerator=auto").train, False) as fabric:
+        assert fabric.device.type == "cpu"
+
+
 def test_a_batch_that_the_devices_cannot_share_is_refused_before_anything_starts(tiny_params: LoadParams) -> None:
     with pytest.raises(UserError, match=r"train\.batch_labeled = 4 .* = 2 x 1 x 3 = 6"):
         tiny_params(*SMALL, "train.devices=2", "train.accumulation=3")

@@ -279,6 +279,24 @@ def test_data_and_weights_that_params_yaml_names_are_mounted_read_only(
     }
 
 
+def test_a_link_in_the_project_that_params_yaml_names_is_mounted_however_it_is_written(
+    project: Project, tmp_path: Path
+) -> None:
+    for folder in ("big", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (project.root / "mine").symlink_to(tmp_path / "big")
+    (project.root / "plain").mkdir()
+    (project.root / "plain/more").symlink_to(tmp_path / "elsewhere")
+    for root in ("mine", "./mine", "mine/"):
+        classes = ", ".join(f"{{name: class {index}, color: [{index}, 0, 0]}}" for index in range(12))
+        (project.root / "params.yaml").write_text(
+            f"dataset:\n  root: {root}\n  other: plain\n  nothing: ~\n  above: ..\n  here: .\n  classes: [{classes}]\n",
+            encoding="utf-8",
+        )
+        outside = {k: v for k, v in project.with_engine().mounts().items() if not k.startswith(str(project.root))}
+        assert outside == {f"{tmp_path}/big": False, f"{tmp_path}/elsewhere": False}
+
+
 def test_the_cache_of_weights_is_mounted_where_torch_has_it_and_written_to_only_to_fetch(
     project: Project, tmp_path: Path
 ) -> None:

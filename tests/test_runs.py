@@ -160,6 +160,18 @@ def test_a_trainer_in_a_container_is_named_by_what_stops_it(
         pass
 
 
+def test_of_processes_that_would_be_started_anew_the_one_that_starts_them_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UCC_LAUNCHER", "4711")
+    with (
+        held(tmp_path / "run", "fork"),
+        pytest.raises(UserError, match=r"process 4711 is .*`kill 4711`"),
+        locked(tmp_path / "run"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
 def test_where_files_cannot_be_locked_nothing_is_trained_and_the_place_is_named(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

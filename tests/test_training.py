@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -337,6 +338,20 @@ def test_the_final_segmenter_knows_what_it_is(
     assert facts.fingerprint == fingerprint(tiny_params(), data_hash(tiny_dataset, tiny_manifest), info)
     assert facts.params["train"]["lr"] == 0.02
     assert len(segmenter.heads) == 2
+
+
+def test_segmenters_have_the_colours_of_today_after_a_change_that_makes_no_other_run(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "data"
+    shutil.copytree(tiny_dataset, dataset)
+    info = DatasetInfo.read(dataset)
+    done = places(tmp_path / "project", dataset, tiny_manifest)
+    for colors in (info.colors, info.colors[::-1]):
+        replace(info, colors=colors).write(dataset)
+        train(tiny_params("train.steps=2", "train.val_every=1", "method.name=supervised"), done)
+        assert [load_segmenter(path)[1].colors for path in (done.final, done.best)] == [colors, colors]
+    assert len(list(done.runs.glob("*/checkpoint.pt"))) == 1
 
 
 def test_parameters_that_training_does_not_depend_on_leave_its_segmenters_as_they_are(

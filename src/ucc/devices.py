@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ucc.config import TrainParams
 from ucc.errors import UserError
+from ucc.inference import choose_device
 from ucc.launch import check_device
 
 # How long an exchange may wait for a process that hangs; one that dies is noticed at once. The first process hashes
@@ -56,7 +57,7 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
     ddp = DDPStrategy(timeout=PATIENCE, **options)
     try:
         fabric = Fabric(
-            accelerator=params.accelerator,
+            accelerator=choose_device(params.accelerator).type,  # auto would be more to Fabric, such as a Mac's GPU
             devices=params.devices,
             num_nodes=params.nodes,
             strategy=ddp if processes > 1 else "auto",

@@ -60,6 +60,8 @@ def start_processes(params: TrainParams) -> None:
         max_restarts=params.max_restarts,
         **_stopping(inspect.signature(LaunchConfig).parameters),
     )
+    # Whom to end: of one of its processes torchrun would start another.
+    os.environ["UCC_LAUNCHER"] = str(os.getpid())
     try:
         elastic_launch(config, entrypoint=sys.executable)("-u", *sys.argv)
     except ChildFailedError as error:

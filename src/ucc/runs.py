@@ -153,6 +153,6 @@ def _held(lock: Path, place: Path, what: str, remedy: str) -> Iterator[None]:
                 "Put the folder on another one, to which a link may lead, or mount this one with locks."
             ) from error
         stream.truncate(0)
-        stream.write(os.environ.get("UCC_CONTAINER") or str(os.getpid()))
+        stream.write(os.environ.get("UCC_CONTAINER") or os.environ.get("UCC_LAUNCHER") or str(os.getpid()))
         stream.flush()
         yield

@@ -1,7 +1,6 @@
 """Training: one loop for every method, resumable after any interruption to the same weights."""
 
 import math
-import shutil
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +21,11 @@ from ucc.devices import joined_devices
 from ucc.distributed import gather, mean_record, on_first, one_voice, rank, synchronize_batchnorm, world
 from ucc.errors import UserError
 from ucc.evaluation import validate_miou
-from ucc.files import atomic_path, write_json
+from ucc.files import write_json
 from ucc.history import History
 from ucc.memory import explained_out_of_memory
 from ucc.methods import Method, StepLosses, build_method, method_class
-from ucc.models.store import TRAINED_WITH, SegmenterFacts, save_segmenter
+from ucc.models.store import TRAINED_WITH, SegmenterFacts, load_segmenter, save_segmenter
 from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
 from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.output import tell
@@ -301,5 +300,6 @@ class Trainer:
         if rank() > 0:
             return
         save_segmenter(self.paths.final, self.method.segmenter, self._facts(self.params.train.steps))
-        with atomic_path(self.paths.best) as temporary:
-            shutil.copyfile(self._best_at(self.best["step"]), temporary)
+        # What the run's file tells beside the weights is of then: colours do not make another run.
+        best, facts = load_segmenter(self._best_at(self.best["step"]))
+        save_segmenter(self.paths.best, best, self._facts(facts.step))

@@ -109,8 +109,10 @@ def test_a_form_with_one_file_is_as_good_as_a_bare_body(port: int, image: np.nda
         (b"", form()[1], "The form's end is missing"),
         (b"--x\r\n", {"Content-Type": "multipart/form-data"}, "names no boundary"),
         (*form(('name="a"; filename="a"', b"no picture")), "no JPEG, PNG"),
+        (*form(("name=a; filename*1*=a; filename=UTF-8''a%20b; filename*=b", b"1")), "Content-Disposition"),
+        (b"--x--", {"Content-Type": "multipart/form-data; boundary*1*=a; boundary*=UTF-8''x"}, "names no boundary"),
     ],
-    ids=["two", "none", "cut", "empty", "boundary", "text"],
+    ids=["two", "none", "cut", "empty", "boundary", "text", "file name in parts", "boundary in parts"],
 )
 def test_a_form_that_is_damaged_or_has_not_one_picture_is_refused(
     port: int, body: bytes, headers: dict[str, str], message: str

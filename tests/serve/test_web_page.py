@@ -197,6 +197,15 @@ def test_a_press_on_a_class_shows_it_alone_and_another_all_again(page: Page, pic
     np.testing.assert_array_equal(pixels(page)[..., :3], np.asarray(COLORS)[classes])
 
 
+def test_with_the_next_picture_all_classes_are_shown_again(page: Page, picture: Path) -> None:
+    choose(page, picture)
+    page.locator("#legend button", has_text="blue").click()
+    other = page.locator("#legend li", has_text="red").locator("button")
+    expect(other).to_have_css("opacity", "0.55")
+    choose(page, picture)
+    expect(other).to_have_css("opacity", "1")
+
+
 def test_everything_can_be_done_from_the_keyboard(page: Page, picture: Path, image: np.ndarray) -> None:
     names = json.loads(FACTS["classes"])
 

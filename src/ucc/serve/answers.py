@@ -19,7 +19,12 @@ class MediaType(NamedTuple):
         """Read a media type or range; None if it is neither."""
         message = Message()
         message["content-type"] = text
-        (name, _), *parameters = message.get_params() or [("", "")]
+        try:
+            (name, _), *parameters = message.get_params() or [("", "")]
+        except (TypeError, ValueError):  # parts of a value (RFC 2231) that do not belong together
+            return None
+        if not all(isinstance(value, str) for _, value in parameters):  # of such a value: with a charset
+            return None
         kind, slash, subtype = name.strip().lower().partition("/")
         if not (kind and slash and subtype) or (kind == "*" and subtype != "*"):
             return None

@@ -101,7 +101,10 @@ def file_of_form(body: bytes | bytearray, content_type: str) -> bytes | bytearra
     form["content-type"] = content_type
     if form.get_content_type() != "multipart/form-data":
         return body
-    boundary = form.get_boundary()
+    try:
+        boundary = form.get_boundary()
+    except (TypeError, ValueError):  # parts of a value (RFC 2231) that do not belong together
+        boundary = None
     if not boundary or not boundary.isascii():
         raise RefusedError(400, "The form's Content-Type names no boundary.")
     delimiter = b"\r\n--" + boundary.encode("ascii")
@@ -125,5 +128,8 @@ def _file(part: bytes) -> list[bytes]:
         name, colon, value = line.partition(":")
         if colon:
             headers[name.strip()] = value.strip()
-    named = headers.get_filename() is not None
+    try:
+        named = headers.get_filename() is not None
+    except (TypeError, ValueError) as error:
+        raise RefusedError(400, "A part of the form has a Content-Disposition that cannot be read.") from error
     return [content] if named or headers.get_content_maintype() != "text" else []

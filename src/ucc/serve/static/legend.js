@@ -29,6 +29,7 @@ export class Legend {
     const present = classes.filter(({ share }) => share > 0).sort((a, b) => b.share - a.share);
     const missing = classes.filter(({ share }) => share === 0);
     this.#rows = new Map(present.map((entry) => [entry.index, this.#row(entry)]));
+    this.#list.classList.remove("one");
     this.#list.replaceChildren(...[...this.#rows.values()].map((row) => element("li", {}, [row])));
     this.#absent.hidden = missing.length === 0;
     this.#absent.textContent = `Not in this picture: ${missing.map(({ name }) => name).join(", ")}`;
