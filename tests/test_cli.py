@@ -36,7 +36,13 @@ def test_python_m_ucc_is_the_same_command() -> None:
     ("raised", "status", "printed"),
     [
         (UserError("a: wrong"), 1, "error: a: wrong\n"),
-        (OSError(28, "No space left on device", "out/a.png"), 1, "error: out/a.png: No space left on device\n"),
+        (
+            OSError(28, "No space left on device", "out/a.png"),
+            1,
+            "error: out/a.png: No space left on device. Free some space, or move the project to a larger disk, and "
+            "run again.\n",
+        ),
+        (OSError(71, "Protocol error", "out/a.png"), 1, "error: out/a.png: Protocol error\n"),
         (
             FileExistsError(17, "File exists", "pyproject.toml"),
             1,
@@ -44,7 +50,7 @@ def test_python_m_ucc_is_the_same_command() -> None:
         ),
         (KeyboardInterrupt(), 130, ""),
     ],
-    ids=["user", "disk", "in the way", "ctrl-c"],
+    ids=["user", "disk", "another", "in the way", "ctrl-c"],
 )
 def test_errors_are_one_line_and_ctrl_c_is_none(
     monkeypatch: pytest.MonkeyPatch,
