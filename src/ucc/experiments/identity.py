@@ -14,6 +14,7 @@ PLACES = (
     *(f"train.{key}" for key in ("log_every", "checkpoint_every")),
 )
 # No figure of a run depends on what validation lets pass; a run ends with its evaluation.
+# Figures of pseudo labels depend on how many images they are measured on, and are kept by that number instead.
 NOT_MEASURED = ("validation.", "export.", "evaluate.panels", "evaluate.pseudo_label_images")
 # Sections that only one choice reads. A key that is added there leaves the runs of the others what they were.
 READ_BY = {
