@@ -166,6 +166,7 @@ def _with(key: str, value: Any) -> dict[str, Any]:
         ({"seeds": [0, "0"]}, "must be a list of different whole numbers"),
         ({"seeds": [[0], [1]]}, "must be a list of different whole numbers"),
         ({"seeds": [True]}, "must be a list of different whole numbers"),
+        ({"seeds": [0, -1]}, "must be a list of different whole numbers, none below 0"),
         ({"title": 5}, "title = 5: must be text"),
         ({"note": ["a"]}, "note = ['a']: must be text"),
         ({"params": 5}, "params = 5: must be text"),
@@ -202,6 +203,11 @@ def _with(key: str, value: Any) -> dict[str, Any]:
 def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         plan_of(tmp_path, **changes)
+
+
+def test_an_override_of_the_seed_is_refused_since_it_would_hide_those_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^train\.seed=0: the seeds are those that .*methods\.yaml lists under seeds"):
+        plan_of(tmp_path, "train.seed=0")
 
 
 def test_absent_and_broken_files_are_named(tmp_path: Path) -> None:

@@ -132,8 +132,9 @@ def _refuse_hidden_keys(path: Path, arms: Mapping[str, Setting], columns: Mappin
 
 
 def _seeds(path: Path, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or any(type(seed) is not int for seed in value) or len(set(value)) < len(value):
-        raise UserError(f"{path}: seeds = {value}: must be a list of different whole numbers.")
+    numbers = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
+    if not numbers or len(set(value)) < len(value):
+        raise UserError(f"{path}: seeds = {value}: must be a list of different whole numbers, none below 0.")
     return tuple(value)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +90,24 @@ def differences(wanted: Params, present: Params) -> list[str]:
 
 
 def _runs(path: Path, content: Content, overrides: Sequence[str]) -> Iterator[Run]:
+    for override in overrides:
+        if override.lstrip("+~").partition("=")[0] == "train.seed":
+            raise UserError(f"{override}: the seeds are those that {path} lists under seeds; change them there.")
     for arm, arm_setting in content.arms.items():
         for column, column_setting in content.columns.items():
+            setting = {**content.shared, **arm_setting, **column_setting}
+            written = [f"{key}={literal(value)}" for key, value in setting.items()]
+            try:
+                # Once a cell: reading takes a while, and seeds have been checked.
+                cell = load_params(content.params, [*written, *overrides])
+                as_written = not overrides or identity(asdict(cell)) == identity(
+                    asdict(load_params(content.params, written))
+                )
+            except UserError as error:
+                raise UserError(f"{path}: arm {arm}, column {column}: {error}") from error
             for seed in content.seeds:
-                setting = {**content.shared, **arm_setting, **column_setting, "train.seed": seed}
-                written = [f"{key}={literal(value)}" for key, value in setting.items()]
-                try:
-                    params = load_params(content.params, [*written, *overrides])
-                    tag = identity(asdict(params))
-                    as_written = not overrides or tag == identity(asdict(load_params(content.params, written)))
-                except UserError as error:
-                    raise UserError(f"{path}: arm {arm}, column {column}: {error}") from error
+                params = replace(cell, train=replace(cell.train, seed=seed))
+                tag = identity(asdict(params))
                 name = f"{_slug(path.stem)}-{_slug(arm)}-{_slug(column)}-s{seed}-{tag[:6]}"
                 yield Run(name, arm, column, seed, params, as_written)
 
