@@ -96,6 +96,10 @@ class Clone:
     def copy(self, base: Path) -> "Clone":
         """Another one in the same state, in the folder `base`, with a home and caches of its own."""
         shutil.copytree(self.root, base / "project", symlinks=True)
+        return self.at(base)
+
+    def at(self, base: Path) -> "Clone":
+        """The one that `copy` has made in the folder `base`."""
         return Clone(base / "project", self.environment | _places(base))
 
 

@@ -1,6 +1,8 @@
 """What several test files share: a tiny data set in the canonical layout, and parameters that fit it."""
 
+import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -99,11 +101,23 @@ def fresh_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture(scope="session")
-def finished_clone(fresh_clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """The same after an undisturbed `dvc repro`, committed; tests that change anything change a copy."""
-    clone = fresh_clone.copy(tmp_path_factory.mktemp("finished"))
-    clone.succeed("dvc", "repro")
-    clone.commit()
+def finished_clone(fresh_clone: Clone, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
+    """The same after an undisturbed `dvc repro`, committed; tests that change anything change a copy.
+
+    Of several processes that run tests, the first that needs it makes it for all.
+    """
+    own = tmp_path_factory.getbasetemp()
+    base = (own if worker_id == "master" else own.parent) / "finished"
+    base.mkdir(exist_ok=True)
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (base / "done").exists():
+            return fresh_clone.at(base)
+        shutil.rmtree(base / "project", ignore_errors=True)  # of a process that failed
+        clone = fresh_clone.copy(base)
+        clone.succeed("dvc", "repro")
+        clone.commit()
+        (base / "done").touch()
     return clone
 
 

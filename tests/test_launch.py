@@ -1,19 +1,15 @@
 """Starting a stage once for each device, and what is refused before."""
 
-import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from tiny import REPOSITORY, TINY
 from torch.distributed.launcher.api import LaunchConfig
 
-from ucc.config import Params
+from ucc.config import Params, TrainParams
+from ucc.devices import joined_devices
 from ucc.errors import UserError
 from ucc.launch import must_start_processes, start_processes
 from ucc.params import load_params
@@ -65,7 +61,16 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
     assert not must_start_processes(two)
 
 
-@pytest.mark.parametrize("more", [(), ("train.devices=2",)], ids=["one device", "two devices"])
+def join(params: TrainParams) -> None:
+    with joined_devices(params, idle_parameters=False):
+        pytest.fail("joined")
+
+
+@pytest.mark.parametrize(
+    ("more", "start"),
+    [((), join), (("train.devices=2",), start_processes)],
+    ids=["one device", "two devices"],
+)
 @pytest.mark.parametrize(
     ("key", "message"),
     [
@@ -73,30 +78,18 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
         ("train.precision=16-mixed", "train.precision = 16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true."),
     ],
 )
-def test_what_only_a_gpu_can_do_is_refused_in_one_line_without_one(
-    more: tuple[str, ...], key: str, message: str, tmp_path: Path
+def test_what_only_a_gpu_can_do_is_refused_without_one_before_any_process_is_started(
+    more: tuple[str, ...],
+    start: Callable[[TrainParams], None],
+    key: str,
+    message: str,
+    tiny_params: LoadParams,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    code = (
-        "from ucc.devices import joined_devices\n"
-        "from ucc.launch import must_start_processes, start_processes\n"
-        "from ucc.stage import run_stage\n"
-        "def main(params):\n"
-        "    if must_start_processes(params.train): return start_processes(params.train)\n"
-        "    with joined_devices(params.train, False): pass\n"
-        "run_stage(main)\n"
-    )
-    script = tmp_path / "train.py"
-    script.write_text(code)
-    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TORCHELASTIC")}
-    done = subprocess.run(
-        [sys.executable, str(script), *TINY, *more, key],
-        cwd=tmp_path,
-        env=environment | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {message}")
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_, **__: pytest.fail("started"))
+    params = tiny_params(*more, key).train
+    assert must_start_processes(params) == bool(more)
+    with pytest.raises(UserError, match=re.escape(message)):
+        start(params)

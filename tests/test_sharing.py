@@ -45,9 +45,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture
 def team(request: pytest.FixtureRequest, finished_clone: Clone, tmp_path: Path) -> Team:
-    """A finished project with a remote, of which everything has been pushed."""
+    """A finished project with a remote of the kind that a test asks for, to which everything has been pushed."""
     mine = finished_clone.copy(tmp_path)
     if request.param == "s3":
         mine = Clone(mine.root, mine.environment | KEYS)
@@ -66,15 +66,26 @@ def team(request: pytest.FixtureRequest, finished_clone: Clone, tmp_path: Path) 
     return Team(mine, hub, tmp_path / "theirs")
 
 
-def test_a_clone_pulls_every_result_without_training_and_an_experiment_through_git(team: Team) -> None:
+def pull(team: Team) -> Clone:
+    """What the other person has after `git clone` and `dvc pull`: every result, without training."""
     theirs = team.join()
     assert not (theirs.root / paths.SEGMENTER).exists()
     theirs.succeed("dvc", "pull")
     assert theirs.hashes() == team.mine.hashes()
     assert [place.as_posix() for place in RESULTS if not (theirs.root / place).exists()] == []
+    return theirs
+
+
+@pytest.mark.parametrize("team", ["folder"], indirect=True)
+def test_a_clone_pulls_every_result_and_has_nothing_to_train(team: Team) -> None:
+    theirs = pull(team)
     assert "up to date" in theirs.succeed("dvc", "repro")
     assert not (theirs.root / paths.RUNS).exists()
 
+
+@pytest.mark.parametrize("team", ["s3"], indirect=True)
+def test_an_experiment_travels_through_git_and_brings_its_files(team: Team) -> None:
+    theirs = pull(team)
     # What the experiment makes is on the remote, not only with the one who ran it.
     team.mine.succeed("dvc", "exp", "run", "--name", "few-panels", "--set-param", "evaluate.panels=1")
     pushed = team.mine.succeed("dvc", "exp", "push", "origin", "few-panels")
