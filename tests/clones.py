@@ -140,7 +140,8 @@ def make_clone(base: Path, **changes: dict[str, Any]) -> Clone:
     }
     project = Clone(root, environment)
     project.succeed("git", "init", "--quiet")
-    project.commit()
+    # The same commit in every process that runs tests, since the exported file names the one that it was made from.
+    Clone(root, environment | dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2022-06-19T00:00:00Z")).commit()
     return project
 
 
