@@ -1,18 +1,21 @@
 """Starting a stage once for each device, and what is refused before."""
 
 import re
+import shutil
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tiny import REPOSITORY, TINY
 from torch.distributed.launcher.api import LaunchConfig
 
-from ucc.config import Params, TrainParams
+from ucc.config import Params
 from ucc.devices import joined_devices
 from ucc.errors import UserError
 from ucc.launch import must_start_processes, start_processes
 from ucc.params import load_params
+from ucc.stage import run_stage
 
 LoadParams = Callable[..., Params]
 
@@ -61,16 +64,14 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
     assert not must_start_processes(two)
 
 
-def join(params: TrainParams) -> None:
-    with joined_devices(params, idle_parameters=False):
+def launch(params: Params) -> None:
+    if must_start_processes(params.train):
+        return start_processes(params.train)
+    with joined_devices(params.train, idle_parameters=False):
         pytest.fail("joined")
 
 
-@pytest.mark.parametrize(
-    ("more", "start"),
-    [((), join), (("train.devices=2",), start_processes)],
-    ids=["one device", "two devices"],
-)
+@pytest.mark.parametrize("more", [(), ("train.devices=2",)], ids=["one device", "two devices"])
 @pytest.mark.parametrize(
     ("key", "message"),
     [
@@ -78,18 +79,22 @@ def join(params: TrainParams) -> None:
         ("train.precision=16-mixed", "train.precision = 16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true."),
     ],
 )
-def test_what_only_a_gpu_can_do_is_refused_without_one_before_any_process_is_started(
+def test_what_only_a_gpu_can_do_is_refused_in_one_line_before_any_process_is_started(
     more: tuple[str, ...],
-    start: Callable[[TrainParams], None],
     key: str,
     message: str,
-    tiny_params: LoadParams,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_, **__: pytest.fail("started"))
-    params = tiny_params(*more, key).train
-    assert must_start_processes(params) == bool(more)
-    with pytest.raises(UserError, match=re.escape(message)):
-        start(params)
+    monkeypatch.setattr("sys.argv", ["train.py", *TINY, *more, key])
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run_stage(launch)
+    assert str(ended.value).startswith(f"error: {message}")
+    assert len(str(ended.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
