@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tiny import REPOSITORY, TINY
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig
 
 from ucc.config import Params
@@ -62,6 +63,42 @@ def test_a_stage_started_on_several_devices_starts_itself_anew_for_each(
         start_processes(tiny_params("train.nodes=2").train)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     assert not must_start_processes(two)
+
+
+def end_with(*statuses: int) -> Callable[..., Callable[..., None]]:
+    """A launcher, all of whose processes have failed with these statuses."""
+
+    def run(*_: str) -> None:
+        failures = {rank: ProcessFailure(rank, 4711, status, "") for rank, status in enumerate(statuses)}
+        raise ChildFailedError("train.py", failures)
+
+    return lambda *_, **__: run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_process_that_was_asked_to_stop_is_not_an_error(
+    number: signal.Signals, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", end_with(128 + number, 128 + number))
+    with pytest.raises(SystemExit) as ended:
+        start_processes(tiny_params("train.devices=2").train)
+    assert ended.value.code == 128 + number
+
+
+@pytest.mark.parametrize(
+    ("statuses", "named"),
+    [
+        ((1,), r"process 0: status 1\)"),
+        ((-signal.SIGTERM,), r"process 0: signal 15\)"),  # it had no time for a checkpoint
+        ((143, 1), r"process 0: status 143, process 1: status 1\)"),
+    ],
+)
+def test_a_process_that_failed_is_named_with_how_it_ended(
+    statuses: tuple[int, ...], named: str, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", end_with(*statuses))
+    with pytest.raises(UserError, match=named):
+        start_processes(tiny_params("train.devices=2").train)
 
 
 def launch(params: Params) -> None:

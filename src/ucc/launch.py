@@ -13,6 +13,8 @@ from ucc.errors import UserError
 
 # How long processes may take for their step and its checkpoint when asked to stop; docker/run waits a little longer.
 SECONDS_TO_STOP = 110
+# With which a process ends that was itself asked to stop, and not what started it: it has said so and lost nothing.
+STATUSES_OF_A_STOP = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
 
 
 def must_start_processes(params: TrainParams) -> bool:
@@ -35,6 +37,8 @@ def check_device(params: TrainParams) -> None:
 
 def start_processes(params: TrainParams) -> None:
     """Run this very command in `train.devices` processes, anew after a failure, up to `train.max_restarts` times.
+
+    Exits with the status of a signal that ended the work, whether it came to this process or to one that it started.
 
     Raises:
         UserError: if the processes ended with an error, which they have printed, there are several nodes, or no GPU
@@ -65,6 +69,9 @@ def start_processes(params: TrainParams) -> None:
     try:
         elastic_launch(config, entrypoint=sys.executable)("-u", *sys.argv)
     except ChildFailedError as error:
+        statuses = {failure.exitcode for failure in error.failures.values()}
+        if len(statuses) == 1 and statuses <= STATUSES_OF_A_STOP:
+            sys.exit(statuses.pop())
         how = ", ".join(f"process {rank}: {_ending(failure.exitcode)}" for rank, failure in error.failures.items())
         raise UserError(
             f"Training (train.devices = {params.devices}) has ended with an error ({how}), which stands above if there "
