@@ -19,6 +19,10 @@ PAPER: Any = {"color": "grey", "markerfacecolor": "none"}
 MARKERS = "os^Dvph*"
 # How far neighbouring arms stand apart, as a factor of the labelled share: bars at one place would hide each other.
 SHIFT = 1.045
+# Letters of a name on a line: half of the picture.
+NAME_WIDTH = 50
+# Points of mIoU that a picture is wide at least: a tenth of a point must not look like a lead.
+LEAST_SPAN = 3.0
 # The same bytes from the same figures: no random ids. Text as text, which can be searched and read aloud.
 STYLE: Any = {
     "svg.hashsalt": "ucc",
@@ -34,17 +38,25 @@ def plot(plan: Plan, table: list[Cell], path: Path) -> None:
 
     What is missing is named as missing; the paper's figures are grey and hollow.
     """
+    with mpl.rc_context(STYLE), atomic_path(path) as temporary:
+        draw(plan, table).savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def draw(plan: Plan, table: list[Cell]) -> Figure:
+    """The picture that `plot` writes."""
     shares = _shares(plan)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 4) if shares else (7, 1.2 + 0.3 * len(table)), layout="constrained")
-        axes = figure.subplots()
-        if shares:
-            _lines(axes, plan, table, shares)
-        else:
-            _points(axes, plan, table)
-        figure.suptitle(textwrap.fill(plan.title, 70), fontsize="large")
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
+    names = _names(plan, table)
+    lines = max(name.count("\n") + 1 for name in names)
+    figure = Figure(figsize=(7, 4) if shares else (7, 1.2 + 0.15 * (1 + lines) * len(table)), layout="constrained")
+    axes = figure.subplots()
+    if shares:
+        _lines(axes, plan, table, shares)
+    else:
+        _points(axes, table, names)
+        # Of the figure, not of the axes, which long names of arms leave too little room for it.
+        figure.supxlabel("mIoU in percent; a line is the mean of the runs", fontsize="medium")
+    figure.suptitle(textwrap.fill(plan.title, 70, break_on_hyphens=False), fontsize="large")
+    return figure
 
 
 def _lines(axes: Axes, plan: Plan, table: list[Cell], shares: list[float]) -> None:
@@ -69,7 +81,14 @@ def _lines(axes: Axes, plan: Plan, table: list[Cell], shares: list[float]) -> No
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _points(axes: Axes, plan: Plan, table: list[Cell]) -> None:
+def _names(plan: Plan, table: list[Cell]) -> list[str]:
+    many = len(plan.columns) > 1
+    names = [f"{c.arm}, {c.column}" if many else c.arm for c in table]
+    complete = [name if c.complete else f"{name} (missing)" for name, c in zip(names, table, strict=True)]
+    return [textwrap.fill(name, NAME_WIDTH, break_on_hyphens=False) for name in complete]
+
+
+def _points(axes: Axes, table: list[Cell], names: list[str]) -> None:
     for place, cell in enumerate(table):
         values = [value for value in cell.values if value is not None]
         axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.5)
@@ -77,13 +96,11 @@ def _points(axes: Axes, plan: Plan, table: list[Cell]) -> None:
             axes.plot([cell.mean] * 2, [place - 0.3, place + 0.3], color="black")
         if cell.paper is not None:
             axes.plot(cell.paper, place, "o", **PAPER)
-    many = len(plan.columns) > 1
-    names = [f"{c.arm}, {c.column}" if many else c.arm for c in table]
-    axes.set_yticks(
-        range(len(table)), [name if c.complete else f"{name} (missing)" for name, c in zip(names, table, strict=True)]
-    )
+    axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.5, -0.5)
-    axes.set_xlabel("mIoU in percent; a line is the mean of the runs")
+    low, high = axes.get_xlim()
+    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
+    axes.set_xlim(low - missing, high + missing)
     axes.grid(axis="y", linewidth=0.3)
 
 
