@@ -19,7 +19,7 @@ PAPER: Any = {"color": "grey", "markerfacecolor": "none"}
 MARKERS = "os^Dvph*"
 # How far neighbouring arms stand apart, as a factor of the labelled share: bars at one place would hide each other.
 SHIFT = 1.045
-# Letters of a name on a line: half of the picture.
+# Letters of a name on a line, which take half of the picture.
 NAME_WIDTH = 50
 # Points of mIoU that a picture is wide at least: a tenth of a point must not look like a lead.
 LEAST_SPAN = 3.0
@@ -99,8 +99,8 @@ def _points(axes: Axes, table: list[Cell], names: list[str]) -> None:
     axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.5, -0.5)
     low, high = axes.get_xlim()
-    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
-    axes.set_xlim(low - missing, high + missing)
+    margin = max(0.0, LEAST_SPAN - (high - low)) / 2
+    axes.set_xlim(low - margin, high + margin)
     axes.grid(axis="y", linewidth=0.3)
 
 
