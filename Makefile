@@ -56,7 +56,7 @@ faults: setup ## kill `dvc repro` at 20 random moments, each time run it again a
 	@$(ACTIVATE) python tests/faults.py
 
 lint: setup ## check style and types
-	@$(ACTIVATE) && ruff check && ruff format --check && mypy
+	@$(ACTIVATE) && ruff check && ruff format --check && mypy && mypy benchmarks
 
 lock: setup ## resolve pyproject.toml anew into requirements/*.txt
 	$(COMPILE) pyproject.toml --upgrade --extra train --extra serve --extra dev -o $(LOCK)

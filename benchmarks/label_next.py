@@ -115,7 +115,7 @@ def ranked_ids(root: str, work: Path, seed: int, name: str, spread: bool) -> Pat
         for subset in ("unlabeled", "labeled")
     )
     out = work / f"seed_{seed}" / name
-    if rank(open_model(ranker / FILES["final"]), unlabeled, labeled, COUNT, spread, out):
+    if rank(open_model(ranker / FILES["final"]), unlabeled, labeled, (), COUNT, spread, out):
         raise SystemExit("ranking failed")
     return out / IDS
 

@@ -205,21 +205,19 @@ def wire(rng: random.Random) -> bytes:
     """Bytes that are hardly HTTP: damaged requests, wrong chunks, other protocols, noise."""
     chunked = b"POST /segment HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     whole = write("/segment", ENCODED[0])
-    return rng.choice(
-        [
-            lambda: damage(rng, whole),
-            lambda: damage(rng, whole[:60]) + b"\r\n\r\n",
-            lambda: (
-                chunked
-                + rng.choice([b"zz\r\n", b"-1\r\n", b"f" * 40 + b"\r\n", b"5\r\nabc\r\n0\r\n\r\n", b"0\r\n\r\n"])
-            ),
-            lambda: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            lambda: b"\x16\x03\x01\x02\x00" + rng.randbytes(200),
-            lambda: rng.randbytes(rng.randrange(1, 400)) + b"\r\n\r\n",
-            lambda: b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9000 + b"\r\n",
-            lambda: whole * 3,
-        ]
-    )()
+    choices: list[Callable[[], bytes]] = [
+        lambda: damage(rng, whole),
+        lambda: damage(rng, whole[:60]) + b"\r\n\r\n",
+        lambda: (
+            chunked + rng.choice([b"zz\r\n", b"-1\r\n", b"f" * 40 + b"\r\n", b"5\r\nabc\r\n0\r\n\r\n", b"0\r\n\r\n"])
+        ),
+        lambda: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        lambda: b"\x16\x03\x01\x02\x00" + rng.randbytes(200),
+        lambda: rng.randbytes(rng.randrange(1, 400)) + b"\r\n\r\n",
+        lambda: b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 9000 + b"\r\n",
+        lambda: whole * 3,
+    ]
+    return rng.choice(choices)()
 
 
 KINDS: tuple[Draw, ...] = (picture, hostile, form, inference, tensor, headers, line, wire)

@@ -30,7 +30,7 @@ class TorchSegmenter:
         self._graph = ExportedGraph(segmenter).eval()
         self.classes, self.colors = facts.classes, facts.colors
         self.metadata = {"dataset": facts.dataset}
-        self.miou, self.step = None, facts.step
+        self.miou, self.miou_split, self.step = None, None, facts.step
 
     def segment(self, image: NDArray[np.uint8]) -> Segmentation:
         """Segment one RGB image, uint8 (H, W, 3)."""

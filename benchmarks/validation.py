@@ -90,7 +90,8 @@ def write_dataset(folder: Path, images: int, distinct: int, height: int, width: 
         cv2.imwrite(str(folder / samples[-1].image), noisy.astype(np.uint8))
         if mask:
             blocks = rng.integers(0, CLASSES, (6, 8), dtype=np.uint8)
-            write_png(folder / mask, cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST))
+            enlarged = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+            write_png(folder / mask, enlarged.astype(np.uint8))
     return Manifest(samples)
 
 

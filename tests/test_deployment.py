@@ -46,7 +46,7 @@ def trained() -> Segmenter:
 def float_file(trained: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("deploy") / "segmenter.onnx"
     facts = replace(FACTS, classes=("red", "green", "blue"), colors=COLORS)
-    export_segmenter(trained, facts, METRICS, "c0ffee", path, opset=18)
+    export_segmenter(trained, facts, METRICS | {"split": "test"}, "c0ffee", path, opset=18)
     return path
 
 
@@ -68,6 +68,7 @@ def test_a_file_that_is_good_enough_lies_in_the_folder_with_the_figures_of_both(
     assert metrics["miou"] == round(expected[0], 4)
     assert ExportedSegmenter(kept).miou == round(expected[1], 4)
     assert ExportedSegmenter(float_file).miou == METRICS["miou"]
+    assert [ExportedSegmenter(file).miou_split for file in (float_file, kept)] == ["test", "val"]
     assert metrics["int8"] == {
         "kept": True,
         "miou": round(expected[1], 4),

@@ -79,6 +79,30 @@ def test_grey_16_bit_and_transparent_pictures_become_8_bit_rgb(image: np.ndarray
     np.testing.assert_array_equal(decode_image(encode(clear, ".png")), image)
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("meaning", [0, 1, 2], ids=["anything", "multiplied", "not multiplied"])
+def test_alpha_of_a_tiff_is_dropped_and_changes_no_colour(
+    image: np.ndarray, meaning: int, compression: str | None, tmp_path: Path
+) -> None:
+    alpha = np.arange(40 * 64).reshape(40, 64).astype(np.uint8)
+    grey = image[..., :1]
+    for pixels, expected in ((image, image), (grey, np.repeat(grey, 3, axis=2))):
+        path = tmp_path / "a.tif"
+        PillowImage.fromarray(np.dstack([pixels, alpha])).save(path, compression=compression)
+        before, after, *more = path.read_bytes().split(struct.pack("<HHIH", 338, 3, 1, 2))
+        assert not more
+        path.write_bytes(before + struct.pack("<HHIH", 338, 3, 1, meaning) + after)
+        np.testing.assert_array_equal(read_image(path), expected)
+
+
+def test_a_bmp_may_have_the_short_header_of_os2(image: np.ndarray) -> None:
+    rows = image[::-1, :, ::-1].tobytes()
+    encoded = struct.pack("<2sIHHIIHHHH", b"BM", 26 + len(rows), 0, 0, 26, 12, 64, 40, 1, 24) + rows
+    assert read_header(encoded) == (40, 64, True)
+    np.testing.assert_array_equal(decode_image(encoded), image)
+    assert read_header(encoded[:-1]) == (40, 64, False)
+
+
 def test_a_tiff_of_colours_that_decoders_do_not_agree_on_is_refused(image: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     PillowImage.fromarray(image).save(path)

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -325,6 +326,45 @@ def test_the_best_segmenter_of_steps_that_were_lost_by_a_kill_is_not_taken_for_t
     assert load_segmenter(paths.best)[1].step == 4
     (run,) = paths.runs.iterdir()
     assert [file.name for file in run.glob("best_*")] == ["best_4.pt"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "lose", "best"),
+    [
+        ((50.0, None, 30.0, 10.0, 5.0), Path.unlink, 6),  # None: killed there, after the checkpoint of step 6
+        ((50.0, 10.0, 5.0, 20.0), lambda file: file.write_bytes(file.read_bytes()[:-100]), STEPS),
+    ],
+    ids=["deleted, on the way", "damaged, at the end"],
+)
+def test_a_run_whose_best_segmenter_is_lost_goes_on_with_a_warning_and_another_best(
+    scores: tuple[float | None, ...],
+    lose: Callable[[Path], object],
+    best: int,
+    paths: TrainingPaths,
+    tiny_params: LoadParams,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    upcoming = iter(scores)
+
+    def scripted(_: Trainer) -> dict[str, float]:
+        if (score := next(upcoming)) is None:
+            raise KeyboardInterrupt
+        return {"val_miou_head_1": score}
+
+    monkeypatch.setattr(Trainer, "_validate", scripted)
+    params = tiny_params("method.name=supervised")
+    with suppress(KeyboardInterrupt):
+        train(params, paths)
+    (run,) = paths.runs.iterdir()
+    lose(run / "best_4.pt")
+    capsys.readouterr()
+    train(params, paths)
+    assert next(upcoming, None) is None
+    assert f"best_4.pt is damaged or gone; the best is sought anew from step {best} on" in capsys.readouterr().out
+    assert json.loads(paths.metrics.read_text())["best_step"] == best
+    assert load_segmenter(paths.best)[1].step == best
+    assert load_segmenter(paths.final)[1].step == STEPS
 
 
 def test_the_final_segmenter_knows_what_it_is(

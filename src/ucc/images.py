@@ -7,9 +7,9 @@ lacks. NumPy and OpenCV only.
 import math
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +22,11 @@ from ucc.pixel_limit import MAX_PIXELS
 MAX_SCANS = 100
 # A tag of TIFF files, and its value for the one kind of colours that decoders do not agree on.
 PHOTOMETRIC, CIELAB = 262, 8
+# A tag that tells what further channels are: alpha by which colours are multiplied already, or are not.
+EXTRA_SAMPLES, MULTIPLIED, NOT_MULTIPLIED = 338, 1, 2
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+ByteOrder = Literal["little", "big"]
 
 
 class Header(NamedTuple):
@@ -68,7 +72,7 @@ def decode_image(encoded: bytes) -> NDArray[np.uint8]:
     if not header.whole:
         raise UserError("an image that is cut off or damaged.")
     try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(_with_colors_kept(encoded), np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # on some damage it raises, on most it returns None
         pixels = None
     if pixels is None:
@@ -137,6 +141,10 @@ def _chunks_fit(encoded: bytes) -> bool:
 
 
 def _read_bmp(encoded: bytes) -> Header:
+    if _number(encoded, 14, 4, "little") == 12:  # OS/2's, with numbers of two bytes and no compression
+        height, width, depth = (_number(encoded, place, 2, "little") for place in (20, 18, 24))
+        end = _number(encoded, 10, 4, "little") + (width * depth + 31) // 32 * 4 * height
+        return Header(height, width, end <= len(encoded))
     height, width = _number(encoded, 22, 4, "little"), _number(encoded, 18, 4, "little")
     # A negative height means rows from top to bottom.
     height = min(height, 2**32 - height)
@@ -145,12 +153,29 @@ def _read_bmp(encoded: bytes) -> Header:
     return Header(height, width, compressed or _number(encoded, 10, 4, "little") + row * height <= len(encoded))
 
 
+def _with_colors_kept(encoded: bytes) -> bytes:
+    """A TIFF whose decoder leaves colours as they are stored; anything else as it is.
+
+    OpenCV's, told of alpha that colours are yet to be multiplied by, multiplies and then drops alpha; told that they
+    are multiplied already, it only drops it, as decoders of other kinds do in each case.
+    """
+    if not encoded.startswith((b"II*\0", b"MM\0*")):
+        return encoded
+    order, kept = _order(encoded), encoded
+    for entry in _tiff_entries(encoded):
+        if _number(encoded, entry, 2, order) != EXTRA_SAMPLES:
+            continue
+        # What up to two channels are stands in the entry itself.
+        for place in range(entry + 8, entry + 8 + 2 * min(_number(encoded, entry + 4, 4, order), 2), 2):
+            if _number(encoded, place, 2, order) == NOT_MULTIPLIED:
+                kept = kept[:place] + MULTIPLIED.to_bytes(2, order) + kept[place + 2 :]
+    return kept
+
+
 def _read_tiff(encoded: bytes) -> Header | None:
-    order = "little" if encoded[:2] == b"II" else "big"
-    directory = _number(encoded, 4, 4, order)
+    order = _order(encoded)
     sizes: dict[int, int] = {}
-    for index in range(_number(encoded, directory, 2, order)):
-        entry = directory + 2 + 12 * index
+    for entry in _tiff_entries(encoded):
         tag, kind = _number(encoded, entry, 2, order), _number(encoded, entry + 2, 2, order)
         if tag not in (256, 257, PHOTOMETRIC, 322, 323):
             continue
@@ -167,6 +192,17 @@ def _read_tiff(encoded: bytes) -> Header | None:
     return Header(*max(image, tile, key=math.prod), True)
 
 
+def _tiff_entries(encoded: bytes) -> Iterator[int]:
+    """Where the tags of a TIFF's first page lie (TIFF 6.0, section 2)."""
+    order = _order(encoded)
+    directory = _number(encoded, 4, 4, order)
+    return (directory + 2 + 12 * index for index in range(_number(encoded, directory, 2, order)))
+
+
+def _order(encoded: bytes) -> ByteOrder:
+    return "little" if encoded.startswith(b"II") else "big"
+
+
 def _read_webp(encoded: bytes) -> Header | None:
     kind, whole = encoded[12:16], _number(encoded, 4, 4, "little") + 8 <= len(encoded)
     if kind == b"VP8X":
@@ -179,10 +215,10 @@ def _read_webp(encoded: bytes) -> Header | None:
     return None
 
 
-def _number(encoded: bytes, place: int, count: int, order: str) -> int:
+def _number(encoded: bytes, place: int, count: int, order: ByteOrder) -> int:
     if place + count > len(encoded):
         raise IndexError
-    return int.from_bytes(encoded[place : place + count], "little" if order == "little" else "big")
+    return int.from_bytes(encoded[place : place + count], order)
 
 
 # A marker that begins a segment, a scan or the end. Not restart markers and stuffed zeros, which have no length.

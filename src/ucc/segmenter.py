@@ -98,8 +98,12 @@ class Segmenter:
         try:
             self._classes = tuple(str(name) for name in json.loads(metadata["classes"]))
             self._colors = tuple((int(r), int(g), int(b)) for r, g, b in json.loads(metadata["colors"]))
-            found = metadata.get(QUANTIZED_MIOU_KEY) or json.loads(metadata.get("metrics", "{}")).get("miou")
+            metrics = json.loads(metadata.get("metrics", "{}"))
+            own = metadata.get(QUANTIZED_MIOU_KEY)
+            found = own or metrics.get("miou")
             self._miou = None if found is None else float(found)
+            # The stage `export` measures quantised files on val, whatever the stage `evaluate` measured the others on.
+            self._miou_split = None if found is None else "val" if own else str(metrics.get("split", "val"))
             self._step = int(metadata.get("step", 0))
             if not 0 < len(self._classes) == len(self._colors) <= 256:
                 raise ValueError(f"{len(self._classes)} classes, {len(self._colors)} colors")
@@ -127,6 +131,11 @@ class Segmenter:
     def miou(self) -> float | None:
         """Mean IoU in percent that the pipeline measured for this file; None if it does not say."""
         return self._miou
+
+    @property
+    def miou_split(self) -> str | None:
+        """The split that `miou` was measured on, `val` or `test`; None without `miou`."""
+        return self._miou_split
 
     @property
     def step(self) -> int:

@@ -25,7 +25,7 @@ from ucc.files import write_json
 from ucc.history import History
 from ucc.memory import explained_out_of_memory
 from ucc.methods import Method, StepLosses, build_method, method_class
-from ucc.models.store import TRAINED_WITH, SegmenterFacts, load_segmenter, save_segmenter
+from ucc.models.store import TRAINED_WITH, SegmenterFacts, is_segmenter, load_segmenter, save_segmenter
 from ucc.nonfinite import LossWatch, NonFinite, finite_weights, stop_nonfinite
 from ucc.optimizer import parameter_groups, set_learning_rate
 from ucc.output import tell
@@ -276,10 +276,19 @@ class Trainer:
         self.history.load_state_dict(state["history"])
         self.best = state["best"]
         self.kept = self.best["step"]
+        if self.kept and on_first(lambda: not is_segmenter(self._best_at(self.kept))):
+            self._replace_best(step)
         # DVC deletes a stage's outputs before it starts the stage again.
         if self.history.rows:
             self._write_live()
         return step
+
+    def _replace_best(self, step: int) -> None:
+        """What is being trained stands in for a best segmenter that is lost: no reason to lose the run as well."""
+        self.best = {"miou": self._validate()["val_miou_head_1"], "step": step}
+        if rank() == 0:
+            tell(f"warning: {self._best_at(self.kept)} is damaged or gone; the best is sought anew from step {step} on")
+            save_segmenter(self._best_at(step), self.method.segmenter, self._facts(step))
 
     def _tell_speed(self, progress: TrainingProgress) -> None:
         """Say, and keep with the run, how fast this was; not in what dvc.lock holds, which must not change with it."""

@@ -348,9 +348,11 @@ def test_the_same_image_given_twice_is_segmented_once(model: Path, image: np.nda
         (["absent.png", "out"], "absent.png: no such file or folder"),
         (["empty", "out"], "empty: no image found"),
         (["empty/*.png", "out"], "empty/*.png: no image found"),
-        (["in", "in"], "cannot go into the folder that is searched"),
         (["in", "in/a.png"], "in/a.png: a file; the last argument is the folder"),
         (["in", "out", "--tile", "100"], "multiples of 32"),
+        (["in", "in"], "in: the folder that is searched must not be OUT (in) or lie in it; use another OUT."),
+        (["in", "."], "in: the folder that is searched must not be OUT (.) or lie in it; use another OUT."),
+        (["in/*.png", "."], "in/*.png: the folder that is searched must not be OUT (.) or lie in it; use another OUT."),
         (
             ["in", "out", "--model", "absent.onnx"],
             "absent.onnx: no such file. The stage `export` writes it; --model names another.",

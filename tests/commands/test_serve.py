@@ -65,7 +65,14 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(
 
 
 @pytest.mark.parametrize(
-    "options", [("--concurrency", "0"), ("--max-pixels", "many"), ("--drain-seconds", "nan"), ("--end-seconds", "-1")]
+    "options",
+    [
+        ("--concurrency", "0"),
+        ("--max-pixels", "many"),
+        ("--max-pixels", "178000001"),
+        ("--drain-seconds", "nan"),
+        ("--end-seconds", "-1"),
+    ],
 )
 def test_an_impossible_value_is_a_wrong_command_line(
     model: Path, options: tuple[str, str], capsys: pytest.CaptureFixture[str]

@@ -111,7 +111,12 @@ def test_colours_come_commonest_first_and_black_is_background(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("values", "ignore", "classes"),
-    [((0, 1, 255), [255], [0, 1]), ((0, 255, 255), [], [0, 255]), ((0, 1, 2), [], [0, 1, 2])],
+    [
+        ((0, 1, 255), [255], [0, 1]),
+        ((0, 255, 255), [], [0, 255]),
+        ((255, 1, 1), [], [1, 255]),
+        ((0, 1, 2), [], [0, 1, 2]),
+    ],
 )
 def test_255_is_ignored_but_in_binary_masks(
     values: tuple[int, ...], ignore: list[int], classes: list[int], tmp_path: Path
@@ -120,6 +125,37 @@ def test_255_is_ignored_but_in_binary_masks(
     section = proposed(inspect(folder(tmp_path, mask, "images", "masks", "")))["folder"]
     assert section["ignore"] == ignore
     assert [c["value"] for c in section["classes"]] == classes
+
+
+WHITE, GREEN, RED = (255, 255, 255), (0, 128, 0), (128, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("palette", "values", "grey_values"),
+    [
+        ([WHITE, GREEN, GREEN], (0, 1, 2), None),
+        ([(0, 0, 0), RED, GREEN, GREEN], (0, 2, 3), None),
+        ([(0, 0, 0), RED, GREEN, (128, 128, 0), (0, 0, 128)], (0, 2, 4), (0, 2, 9)),
+    ],
+    ids=["white first, green twice", "an unused colour, green twice", "one value in a grey mask alone"],
+)
+def test_colours_that_are_made_up_are_those_of_no_other_class(
+    palette: list[tuple[int, int, int]], values: tuple[int, ...], grey_values: tuple[int, ...] | None, tmp_path: Path
+) -> None:
+    def write(path: Path) -> None:
+        picture = PIL.Image.fromarray(np.array(values, np.uint8)[INDICES])
+        picture.putpalette([channel for color in palette for channel in color])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+
+    root = folder(tmp_path / "f", write, "images", "masks", "")
+    if grey_values:
+        write_png(root / "masks/x3.png", np.array(grey_values, np.uint8)[INDICES])
+    params = yaml.safe_load((REPOSITORY / "presets/folder.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | yaml.safe_load(inspect(root))), encoding="utf-8")
+    info = prepare_dataset(load_params(tmp_path / "params.yaml").dataset, tmp_path / "out", tmp_path / "raw")
+    assert len(set(info.colors)) == len(info.colors) == len({*values, *(grey_values or ())})
+    assert info.colors[:2] == (palette[values[0]], palette[values[1]])
 
 
 def test_grey_and_rgb_masks_together_are_colours(tmp_path: Path) -> None:

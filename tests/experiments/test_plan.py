@@ -58,6 +58,19 @@ def test_a_run_is_the_same_wherever_its_data_lie_and_another_with_any_other_chan
     assert here == there != other
 
 
+def test_of_a_folder_of_ones_own_the_name_counts_wherever_it_lies(tmp_path: Path) -> None:
+    folder = "dataset.name=folder"
+    here, there, other = (
+        plan_of(tmp_path, folder, f"dataset.root={root}", set={"dataset.root": "cats"}).runs[0]
+        for root in ("/home/a/cats", "/data/cats/", "/data/dogs")
+    )
+    assert identity(asdict(here.params)) == identity(asdict(there.params)) != identity(asdict(other.params))
+    assert exact_params(plan_of(tmp_path, folder, "dataset.root=/data/cats"))["common"]["dataset.root"] == "folder cats"
+    arms = {name: {"dataset.root": f"/{name}/cats"} for name in "ab"}
+    with pytest.raises(UserError, match="weights and folders count by name"):
+        plan_of(tmp_path, folder, arms=arms)
+
+
 def test_measured_on_test_a_run_is_another_and_on_val_it_is_what_it_was_before_there_was_the_choice(
     tmp_path: Path,
 ) -> None:
@@ -121,7 +134,7 @@ def test_a_file_of_weights_counts_by_its_name_wherever_it_lies(tmp_path: Path) -
     assert identity(asdict(keyword)) != identity(asdict(file))
     assert exact_params(plan_of(tmp_path, "model.weights=/home/a/r50.pth"))["common"]["model.weights"] == "file r50.pth"
     arms = {name: {"model.weights": f"{name}/r50.pth"} for name in "ab"}
-    with pytest.raises(UserError, match="files of weights count by name"):
+    with pytest.raises(UserError, match="weights and folders count by name"):
         plan_of(tmp_path, arms=arms)
 
 

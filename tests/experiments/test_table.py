@@ -3,8 +3,10 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -222,6 +224,19 @@ def test_finished_experiments_are_found_by_their_parameters(plan: Plan, reposito
     assert (done.name, done.manifest, done.figures) == ("mine", "cafe", {"head_1": 44.5, "best": 45.1235})
 
 
+def test_a_project_that_is_a_part_of_a_repository_has_its_experiments_found(plan: Plan, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", "whole")
+    whole = tmp_path / "whole"
+    project = whole / "part"
+    (project / "src").mkdir(parents=True)
+    (project / "src/code.py").write_text("pass\n")
+    git(whole, "add", "-A")
+    git(whole, "commit", "--quiet", "-m", "project")
+    commit_experiment(project, "mine", asdict(plan.runs[0].params), {"head_1": {"miou": 44.5}, "manifest": "cafe"})
+    (done,) = finished_runs(project).values()
+    assert (done.name, done.figures["best"]) == ("mine", 45.1235)
+
+
 def test_an_experiment_from_before_there_was_a_key_counts_as_the_run_that_it_was(plan: Plan, repository: Path) -> None:
     params = asdict(plan.runs[1].params)
     del params["evaluate"]["split"]
@@ -388,6 +403,16 @@ def test_a_run_whose_row_is_committed_counts_on_a_machine_that_never_made_it(
     capsys.readouterr()
     command.queue(plan)
     assert f"queued   {plan.runs[0].name}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("plan")
+def test_what_the_machine_refuses_is_one_line(tmp_path: Path, repository: Path) -> None:
+    (repository / "results").write_text("a file")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    arguments = ["-m", "ucc.experiments", "table", str(tmp_path / "methods.yaml")]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1
+    assert done.stderr == "error: results: is a file where a folder is needed; move or remove it and run again.\n"
 
 
 @pytest.mark.usefixtures("repository")

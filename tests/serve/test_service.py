@@ -126,15 +126,26 @@ def test_the_model_tells_of_itself(port: int, tmp_path: Path) -> None:
     told = ask(port, "GET", "/model").json()
     assert [entry["name"] for entry in told["classes"]] == ["red", "green", "blue"]
     assert told["limits"] == {"bytes": 50_000, "pixels": 10_000}
-    expected = {"name": "segmenter", "miou": None, "quantized": False, "ucc_version": ucc.__version__}
+    expected = {
+        "name": "segmenter",
+        "miou": None,
+        "miou_split": None,
+        "quantized": False,
+        "ucc_version": ucc.__version__,
+    }
     assert expected == {key: told[key] for key in expected}
-    more = {"metrics": json.dumps({"miou": 57.5}), "dataset": "streets", "git_revision": "abc", "step": "12"}
+    more = {
+        "metrics": json.dumps({"miou": 57.5, "split": "test"}),
+        "dataset": "streets",
+        "git_revision": "abc",
+        "step": "12",
+    }
     named = write_model(tmp_path / "m.onnx", METADATA | more | {"ucc_version": "9.9", "quantized": "int8"})
     with in_thread(create_app(Segmenter(named, threads=1), name="streets-1")) as other:
         told = ask(other, "GET", "/model").json()
         assert ask(other, "GET", "/v2/models/streets-1/ready").status == 200
-    expected = {"name": "streets-1", "miou": 57.5, "dataset": "streets", "revision": "abc", "step": 12}
-    expected |= {"quantized": True, "ucc_version": "9.9"}
+    expected = {"name": "streets-1", "miou": 57.5, "miou_split": "test", "dataset": "streets", "revision": "abc"}
+    expected |= {"step": 12, "quantized": True, "ucc_version": "9.9"}
     assert expected == {key: told[key] for key in expected}
 
 

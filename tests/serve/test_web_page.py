@@ -113,7 +113,7 @@ def test_it_tells_what_the_model_is(page: Page) -> None:
     )
     assert facts["Data set"] == "three colours"
     assert facts["Classes"] == "4"
-    assert facts["mIoU"] == "57.3 %"
+    assert facts["mIoU"] == "57.3 % on val"
     assert facts["Revision"] == REVISION[:7]
     assert facts["Trained"] == "500 steps"
     assert page.locator("#legend .name").all_inner_texts() == ["red", "green, or so", "blue", "never"]

@@ -29,7 +29,7 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
     Folders and patterns give the files whose names end like an image's, hidden ones and those below `out` left aside.
 
     Raises:
-        UserError: if one of `given` is or gives nothing, `out` is a folder to be searched, or one cannot be read.
+        UserError: if one of `given` is or gives nothing, a folder to be searched lies in `out`, or one cannot be read.
     """
     found: dict[Path, Input] = {}
     for text in given:
@@ -64,8 +64,7 @@ def check_outputs(inputs: Iterable[Input], folder: Path, kinds: Sequence[str]) -
 def _images_of(text: str, out: Path) -> Iterator[Input]:
     path = Path(text)
     if path.is_dir():
-        if path.resolve() == out.resolve():
-            raise UserError(f"{text}: the pictures cannot go into the folder that is searched; use another OUT.")
+        _refuse_around(text, path, out)
         yield from (Input(file, file.relative_to(path)) for file in _walk(path, out, tuple(path.resolve().parents)))
     elif path.exists() or not glob.has_magic(text):
         if not path.exists():
@@ -73,9 +72,16 @@ def _images_of(text: str, out: Path) -> Iterator[Input]:
         yield Input(path, Path(path.name))
     else:
         base = _fixed_part(path)
+        _refuse_around(text, base, out)
         # Path.glob takes no absolute pattern.
         matches = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207
         yield from (Input(file, file.relative_to(base)) for file in matches if _is_image(file, out))
+
+
+def _refuse_around(text: str, folder: Path, out: Path) -> None:
+    """Whatever lies in OUT counts as a picture of an earlier run, so images there would be passed over."""
+    if folder.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"{text}: the folder that is searched must not be OUT ({out}) or lie in it; use another OUT.")
 
 
 def _walk(folder: Path, out: Path, above: tuple[Path, ...]) -> Iterator[Path]:

@@ -227,7 +227,7 @@ def _report(out: Path, rows: Sequence[Ranked], chosen: Sequence[Ranked], two_hea
         )
         print(
             f"next: draw their masks, set partition.labeled_ids: {out / IDS} in params.yaml (not where partition.ratio "
-            f"is null, since every mask counts there){keep}; run `dvc repro -f download`, then `dvc repro`"
+            f"is null, since every mask counts there){keep}; run `dvc repro -f partition`, then `dvc repro`"
         )
 
 

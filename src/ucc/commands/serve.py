@@ -7,7 +7,7 @@ from typing import Any
 
 from ucc.commands.arguments import check_model_name, positive
 from ucc.errors import UserError
-from ucc.pixel_limit import limit_decoders
+from ucc.pixel_limit import MAX_PIXELS, limit_decoders
 from ucc.serve.limits import Limits
 
 
@@ -60,7 +60,11 @@ def _parse(arguments: Sequence[str]) -> Any:
         "--max-bytes", type=positive, dest="body", metavar="N", help="of a request's body (default: 20 million)"
     )
     parser.add_argument(
-        "--max-pixels", type=positive, dest="pixels", metavar="N", help="of a picture (default: 16 million)"
+        "--max-pixels",
+        type=_pixels,
+        dest="pixels",
+        metavar="N",
+        help=f"of a picture (default: 16 million, at most {MAX_PIXELS:,})",
     )
     parser.add_argument(
         "--body-seconds", type=_seconds, metavar="S", help="for a request's body to arrive (default: 30)"
@@ -80,6 +84,13 @@ def _parse(arguments: Sequence[str]) -> Any:
         help="then, for what has begun to be finished (default: %(default)g)",
     )
     return parser.parse_args(arguments)
+
+
+def _pixels(text: str) -> int:
+    pixels = positive(text)
+    if pixels > MAX_PIXELS:
+        raise argparse.ArgumentTypeError(f"{text}: no image of more than {MAX_PIXELS:,} pixels is read")
+    return pixels
 
 
 def _seconds(text: str) -> float:

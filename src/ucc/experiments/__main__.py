@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from ucc.errors import UserError
+from ucc.errors import UserError, refused
 from ucc.experiments.done import done_runs
 from ucc.experiments.finished import Finished, queued_runs
 from ucc.experiments.identity import identity, run_tag
@@ -106,5 +106,9 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except UserError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if words := refused(error):
+            sys.exit(f"error: {words}")
+        raise
     except KeyboardInterrupt:
         sys.exit(130)

@@ -82,7 +82,7 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
         files = {path: _show(repository, revision, path) for path in ("params.yaml", "dvc.lock", EVALUATION)}
         params = _known(files["params.yaml"])
         if params and _vouched_for(files["dvc.lock"], files["params.yaml"], files[EVALUATION]):
-            code = _git(repository, "rev-parse", f"{revision}:src").strip()[:10]
+            code = _git(repository, "rev-parse", f"{revision}:./src").strip()[:10]
             name = reference.rpartition("/")[2]
             figures, labels = split_figures(_figures(repository, revision), params.evaluate.pseudo_label_images)
             manifest = json.loads(files[EVALUATION])["manifest"]
@@ -158,9 +158,9 @@ def _at(nested: Any, keys: list[str]) -> Any:
 
 
 def _show(repository: Path, revision: str, path: str) -> str:
-    """A file of a commit; empty if it has none of that name."""
+    """A file of a commit, by its place in the project, which may be a part of the repository; empty without it."""
     result = subprocess.run(
-        ["git", "show", f"{revision}:{path}"], cwd=repository, capture_output=True, text=True, check=False
+        ["git", "show", f"{revision}:./{path}"], cwd=repository, capture_output=True, text=True, check=False
     )
     return result.stdout if result.returncode == 0 else ""
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-# Where things lie and what they run on: a run is the same run wherever it is made.
+# Where things lie and what they run on: a run is the same run wherever it is made. Of a folder of one's own, and of a
+# file of weights, the name counts all the same, since nothing else tells one from another.
 PLACES = (
     "dataset.root",
     "partition.lists",
@@ -40,8 +41,11 @@ def identity(params: Mapping[str, Any]) -> str:
 
 
 def placeless(params: Mapping[str, Any]) -> dict[str, Any]:
-    """`params`, flat, without `PLACES`; a file of weights, which may lie anywhere, is `file NAME`."""
-    flat = {key: value for key, value in flatten(params).items() if key not in PLACES}
+    """`params`, flat, without `PLACES`; files of weights and folders of one's own, which may lie anywhere, by name."""
+    whole = flatten(params)
+    flat = {key: value for key, value in whole.items() if key not in PLACES}
+    if flat["dataset.name"] == "folder":
+        flat["dataset.root"] = f"folder {PurePath(whole['dataset.root'] or '').name}"
     if flat["model.weights"] not in ("imagenet", "none"):
         flat["model.weights"] = f"file {PurePath(flat['model.weights']).name}"
     return flat

@@ -120,7 +120,7 @@ def _refuse_equal_runs(path: Path, runs: Sequence[Run]) -> None:
         if first is not run:
             raise UserError(
                 f"{path}: arm {first.arm}, column {first.column} and arm {run.arm}, column {run.column} ask for the "
-                "same run: nothing that differs between them changes its mIoU, and files of weights count by name. "
+                "same run: nothing that differs between them changes its mIoU; weights and folders count by name. "
                 "Leave one out."
             )
 

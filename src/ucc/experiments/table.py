@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from ucc.errors import UserError
 from ucc.experiments.finished import OF_LABELS, Finished
-from ucc.experiments.identity import PLACES, flatten, identity
+from ucc.experiments.identity import flatten, identity, placeless
 from ucc.experiments.plan import Plan, Run
 from ucc.experiments.recorded import PARAMETERS, record
 
@@ -76,8 +76,8 @@ def require_same_data(plan: Plan, finished: Mapping[str, Finished]) -> None:
     first: dict[str, tuple[Run, Finished]] = {}
     for run in plan.runs:
         if done := finished.get(identity(asdict(run.params))):
-            data = flatten({"dataset": asdict(run.params.dataset), "partition": asdict(run.params.partition)})
-            key = str({name: value for name, value in data.items() if name not in PLACES})
+            told = placeless(asdict(run.params)).items()
+            key = str([(name, value) for name, value in told if name.startswith(("dataset.", "partition."))])
             other, measured = first.setdefault(key, (run, done))
             if measured.manifest != done.manifest:
                 raise UserError(

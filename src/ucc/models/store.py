@@ -71,3 +71,12 @@ def load_segmenter(path: Path) -> tuple[Segmenter, SegmenterFacts]:
             f"({type(error).__name__}). Run that stage."
         ) from error
     return segmenter.eval(), facts
+
+
+def is_segmenter(path: Path) -> bool:
+    """Whether `load_segmenter` can rebuild what lies there."""
+    try:
+        load_segmenter(path)
+    except UserError:
+        return False
+    return True

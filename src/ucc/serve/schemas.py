@@ -53,11 +53,12 @@ class ServiceLimits(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """The model that is served, by its file's metadata; `miou` in percent, where it was measured."""
+    """The model that is served, by its file's metadata; `miou` in percent and its split, where it was measured."""
 
     name: str
     classes: list[ClassEntry]
     miou: float | None
+    miou_split: str | None
     dataset: str
     revision: str
     step: int

@@ -302,12 +302,19 @@ def test_a_list_may_lie_below_the_home_folder(mine: Path, tmp_path: Path, monkey
     [
         ("a\nval/x\nimages/b.png\n", "chosen.txt (dataset.folder.val): no such image: val/x, images/b.png"),
         ("a\nf\n", "chosen.txt (dataset.folder.val): without a mask, draw it or take the line out: f"),
-        ("a\nb\nc\nd.png\n", "chosen.txt (dataset.folder.val): leaves 1 images with masks to learn from"),
+        (
+            "a\nb\nc\nd.png\ng\nval/val__g\n",
+            "chosen.txt (dataset.folder.val): leaves 1 images with masks to learn from",
+        ),
+        ("val/g\n", "chosen.txt (dataset.folder.val): may mean two images, rename one of each: val/g (g or val/g)"),
         ("# none\n", "chosen.txt (dataset.folder.val): holds no ids"),
         (None, "chosen.txt (dataset.folder.val): cannot be read (No such file or directory)"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(lines: str | None, message: str, mine: Path, tmp_path: Path) -> None:
+    for name in ("g", "val/g"):
+        image(mine / f"images/{name}.png")
+        mask(mine / f"masks/{name}.png")
     chosen = tmp_path / "chosen.txt"
     if lines is not None:
         chosen.write_text(lines, encoding="utf-8")
@@ -393,6 +400,14 @@ def test_a_folder_that_is_listed_whole_is_not_said_to_be_learned_from(
 
 def test_a_folder_that_means_val_is_to_be_renamed(with_test: Path) -> None:
     assert "not valid; rename valid to val" in refused(with_test, val=None)
+
+
+def test_what_a_desktop_leaves_beside_split_folders_does_not_matter(with_test: Path) -> None:
+    for folder in ("images", "masks"):
+        (with_test / folder / "valid").rename(with_test / folder / "val")
+        (with_test / folder / "Thumbs.db").write_bytes(b"")
+    prepared(with_test, val=None)
+    assert split_of(with_test)["val"] == {"v", "w"}
 
 
 def test_split_folders_may_be_nested_and_have_a_suffix_and_classes(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ucc.data.dataset import DatasetInfo
 from ucc.data.images import read_image, read_mask
 from ucc.data.sources.folder import prepare_folder
 from ucc.errors import UserError
+from ucc.images import read_image as segmenter_reads
 
 RNG = np.random.default_rng(0)
 PHOTO = cv2.resize(RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8), (24, 16), interpolation=cv2.INTER_CUBIC)
@@ -186,6 +187,30 @@ def test_an_image_is_turned_upright_and_its_mask_is_not(
     pixels = read_image(found(out, "images", "x"))
     assert np.abs(pixels.astype(int) - np.rot90(PHOTO, -clockwise)).max() <= 12
     np.testing.assert_array_equal(read_mask(found(out, "masks", "x")), upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+def test_an_uncompressed_tiff_is_turned_like_any_other(mode: str, orientation: int, mine: Path) -> None:
+    """By its path Pillow maps such a file into memory, by the size of the picture that it has turned."""
+    photo = PIL.Image.fromarray(ALPHA).convert(mode)
+    save(mine / "images/x.tif", photo, exif=turned(orientation))
+    save(mine / "images/y.tif", photo, exif=turned(orientation), compression="tiff_lzw")
+    out = prepared(mine)
+    one, other = (read_image(found(out, "images", name)) for name in "xy")
+    np.testing.assert_array_equal(one, other)
+    assert one.shape == (PHOTO.shape if orientation < 5 else np.rot90(PHOTO).shape)
+    if orientation == 6:
+        np.testing.assert_array_equal(one, np.rot90(np.array(photo.convert("RGB")), -1))
+
+
+def test_an_image_is_turned_by_exif_alone_as_when_the_segmenter_reads_it(mine: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    save(mine / "images/x.jpg", PHOTO, xmp=xmp)
+    save(mine / "images/x2.webp", PHOTO, xmp=xmp, lossless=True)
+    out = prepared(mine)
+    assert [read_image(found(out, "images", name)).shape for name in ("x", "x2")] == [PHOTO.shape] * 2
+    assert segmenter_reads(mine / "images/x.jpg").shape == PHOTO.shape
 
 
 def test_a_mask_of_the_unturned_size_is_refused(mine: Path) -> None:
@@ -396,14 +421,14 @@ def test_problems_of_several_kinds_come_together(mine: Path) -> None:
 
 
 def test_an_unreadable_file_is_named(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_ = PIL.Image.open
+    open_ = Path.open
 
-    def denied(path: Path, **options: Any) -> Any:
+    def denied(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.name == "b.png" and path.parent.name == "images":
             raise PermissionError(13, "Permission denied")
-        return open_(path, **options)
+        return open_(path, *arguments, **options)
 
-    monkeypatch.setattr(PIL.Image, "open", denied)
+    monkeypatch.setattr(Path, "open", denied)
     assert "cannot be read (Permission denied); mend or remove: images/b.png" in refused(mine)
 
 

@@ -1,5 +1,6 @@
 """From what masks hold to a first list of classes, and the section `dataset` as text."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Proposal:
 def propose(masks: Sequence[MaskFacts]) -> Proposal:
     """Index classes by value, colour classes by their share of the pixels; black or 0 is background.
 
-    255 is proposed as ignored, but where masks hold nothing but 0 beside it.
+    255 is proposed as ignored where it leaves two other values.
 
     Raises:
         UserError: if there are more values or colours than classes can be, or fewer than two.
@@ -61,7 +62,7 @@ def propose(masks: Sequence[MaskFacts]) -> Proposal:
         raise UserError(f"all masks hold nothing but {', '.join(map(_text, pixels))}: there is nothing to tell apart.")
     total = sum(pixels.values())
     notes = {m: f"{pixels[m] / total:.2%} of the pixels, in {shown[m]} of {len(masks)} masks" for m in pixels}
-    ignored = None if is_color or set(pixels) <= {0, IGNORE_INDEX} else notes.get(IGNORE_INDEX)
+    ignored = None if is_color or len(pixels) == 2 else notes.get(IGNORE_INDEX)
     order = sorted(m for m in pixels if not (ignored and m == IGNORE_INDEX))
     if is_color:
         order.sort(key=lambda color: -pixels[color])
@@ -121,14 +122,14 @@ def _colors(mask: MaskFacts) -> Counter[Color]:
 
 
 def _class_colors(order: Sequence[Meaning], masks: Sequence[MaskFacts]) -> list[Color]:
-    """Colours of the masks or of their palettes; standard ones where palettes know none, or not distinct ones."""
+    """Colours of the masks or their palettes; where these know none, or one twice, standard ones of nothing else."""
     table: dict[int, Color] = {}
     for mask in masks:
         table = mask.colors | table
-    colors = [m if isinstance(m, tuple) else table.get(m) for m in order]
-    if None in colors or len(set(colors)) < len(colors):
-        return [standard_color(index) for index in range(len(order))]
-    return [color for color in colors if color is not None]
+    known = [m if isinstance(m, tuple) else table.get(m) for m in order]
+    taken = {*known, *table.values()}
+    free = (color for color in map(standard_color, itertools.count()) if color not in taken)
+    return [next(free) if color is None or color in known[:index] else color for index, color in enumerate(known)]
 
 
 def _refuse_blended(masks: Sequence[MaskFacts], pixels: Counter[Meaning]) -> None:

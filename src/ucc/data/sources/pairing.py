@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ucc.config import FolderParams
 from ucc.data.dataset import DESCRIPTION, NEST, SPLITS
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.tree import LONGEST_NAME, files_below, shown
+from ucc.data.sources.tree import LITTER, LONGEST_NAME, files_below, shown
 from ucc.data.text_list import read_list
 from ucc.errors import UserError, every
 
@@ -124,11 +124,14 @@ def _tell_learned(params: FolderParams, splits: Mapping[str, str], problems: Pro
 def _listed(path: str, images: Files, masks: Files, test: set[str], problems: Problems) -> set[str]:
     """The images of a list, whose lines are their paths or, as `ucc rank` writes them, their ids."""
     keys = {key.replace("/", NEST): key for key in images} | {key: key for key in images}
-    lines = {line: _key_of(line, keys) for line in read_list(path, "dataset.folder.val")}
-    unknown = [line for line, key in lines.items() if key is None]
+    lines = {line: _keys_of(line, keys) for line in read_list(path, "dataset.folder.val")}
+    unknown = [line for line, meant in lines.items() if not meant]
     if unknown:
         problems.add(f"{path} (dataset.folder.val): no such image: {every(unknown)}")
-    found = {key for key in lines.values() if key is not None}
+    either = [f"{line} ({' or '.join(sorted(meant))})" for line, meant in lines.items() if len(meant) > 1]
+    if either:
+        problems.add(f"{path} (dataset.folder.val): may mean two images, rename one of each: {every(either)}")
+    found = {key for meant in lines.values() for key in meant}
     bare = sorted(found - masks.keys())
     if bare:
         problems.add(f"{path} (dataset.folder.val): without a mask, draw it or take the line out: {every(bare)}")
@@ -138,11 +141,13 @@ def _listed(path: str, images: Files, masks: Files, test: set[str], problems: Pr
     return found
 
 
-def _key_of(line: str, keys: Mapping[str, str]) -> str | None:
+def _keys_of(line: str, keys: Mapping[str, str]) -> set[str]:
+    """What a line means as a path and what it means as the id of an image that is measured on; mostly one of them."""
     name = PurePosixPath(unicodedata.normalize("NFC", line))
     bare = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
     spelled = [path.as_posix() for path in (name, bare)]
-    return next((keys[s] for s in (*spelled, *(s.removeprefix("val/") for s in spelled)) if s in keys), None)
+    readings = (spelled, [text.removeprefix("val/") for text in spelled])
+    return {next(keys[text] for text in reading if text in keys) for reading in readings if keys.keys() & reading}
 
 
 def _check(params: FolderParams) -> None:
@@ -178,7 +183,8 @@ def _splits(params: FolderParams, problems: Problems) -> list[str]:
     for folder in dict.fromkeys((root / params.images, root / params.masks)):
         try:
             if folder.is_dir():
-                present |= {e.name for e in folder.iterdir() if not e.name.startswith(".") and e not in own}
+                names = {e.name for e in folder.iterdir() if not e.name.startswith(".") and e not in own}
+                present |= names.difference(LITTER)
         except OSError as error:
             problems.add(f"{folder.relative_to(root).as_posix()}/: cannot be read ({error.strerror})")
     unknown = sorted(present - set(SPLITS))

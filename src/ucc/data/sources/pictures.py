@@ -150,7 +150,11 @@ def reason(error: Exception, path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[PIL.Image.Image]:
-    with PIL.Image.open(path, formats=FORMATS) as picture:
+    # From a stream: by its path Pillow maps an uncompressed TIFF into memory, but by the size that it has turned.
+    with path.open("rb") as stream, PIL.Image.open(stream, formats=FORMATS) as picture:
+        # Where EXIF says nothing Pillow asks XMP, unlike what reads images for the exported segmenter.
+        for xmp in ("xmp", "XML:com.adobe.xmp"):
+            picture.info.pop(xmp, None)
         if picture.width * picture.height > MAX_PIXELS:
             raise PIL.Image.DecompressionBombError
         yield picture

@@ -8,7 +8,7 @@ export function showFacts(list, model) {
     ["Name", model.name],
     ["Data set", model.dataset],
     ["Classes", String(model.classes.length)],
-    ["mIoU", model.miou === null ? "not measured" : `${model.miou.toFixed(1)} %`],
+    ["mIoU", model.miou === null ? "not measured" : `${model.miou.toFixed(1)} % on ${model.miou_split}`],
     ["Revision", shortened(model.revision)],
     ["Trained", `${model.step} steps${model.quantized ? ", weights of 8 bits" : ""}`],
     ["Version", `ucc ${model.ucc_version}`],
