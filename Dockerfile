@@ -83,7 +83,7 @@ COPY src/ucc/__init__.py src/ucc/__main__.py src/ucc/cli.py src/ucc/errors.py sr
 COPY src/ucc/commands/__init__.py src/ucc/commands/arguments.py src/ucc/commands/serve.py /opt/ucc/src/ucc/commands/
 COPY src/ucc/serve /opt/ucc/src/ucc/serve
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+    CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener as o; o(ProxyHandler({})).open('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
 ENTRYPOINT ["python", "-m", "ucc", "serve", "--host", "0.0.0.0", "--port", "8000"]
 CMD ["/models/segmenter.onnx"]
 ARG VERSION

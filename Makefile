@@ -21,7 +21,7 @@ IMAGES := ucc
 BUILD := docker build --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL --build-arg UV_DEFAULT_INDEX \
 	--build-arg UV_INDEX --build-arg REVISION="$$(git rev-parse HEAD)" \
 	--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
-	--build-arg LOCK="$$(sha256sum requirements/train.txt | cut -c1-64)"
+	--build-arg LOCK="$$($(PYTHON) -c 'import hashlib; print(hashlib.sha256(open("requirements/train.txt", "rb").read()).hexdigest())')"
 
 export NO_ALBUMENTATIONS_UPDATE := 1
 export GX_ANALYTICS_ENABLED := false

@@ -4,6 +4,7 @@ Their pixels are not there. Decoders make room for them before they find that ou
 """
 
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,6 +46,12 @@ def tiff(*sizes: tuple[int, int, int]) -> bytes:
     for tag, kind, value in entries:
         directory += struct.pack("<HHII", tag, kind, 1, value)
     return b"II*\0" + struct.pack("<IQ", 24, 0) + struct.pack("<Q", SIDE) + directory + bytes(4)
+
+
+def set_meaning_of_alpha(path: Path, meaning: int) -> None:
+    """What a TIFF of Pillow's says of alpha (tag 338), always 2: 0 nothing, 1 colours are multiplied by it, 2 not."""
+    before, after = path.read_bytes().split(struct.pack("<HHIH", 338, TIFF_SHORT, 1, 2))
+    path.write_bytes(before + struct.pack("<HHIH", 338, TIFF_SHORT, 1, meaning) + after)
 
 
 HOSTILE = {

@@ -279,6 +279,17 @@ def test_data_and_weights_that_params_yaml_names_are_mounted_read_only(
     }
 
 
+def test_an_absolute_link_within_a_folder_below_the_home_folder_is_mounted_where_it_leads(
+    project: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "home/set/raw").mkdir(parents=True)
+    (tmp_path / "home/set/images").symlink_to(tmp_path / "home/set/raw")
+    (project.root / "params.yaml").write_text("dataset:\n  root: ~/set\n", encoding="utf-8")
+    mounts = project.with_engine().mounts()
+    assert f"{tmp_path}/home/set -> /tmp/set" in mounts
+    assert f"{tmp_path}/home/set/raw" in mounts
+
+
 def test_a_link_in_the_project_that_params_yaml_names_is_mounted_however_it_is_written(
     project: Project, tmp_path: Path
 ) -> None:
@@ -329,8 +340,10 @@ def test_a_comma_or_a_quote_in_a_path_is_no_end_of_a_mount(project: Project, tmp
 
 
 def test_settings_that_change_numbers_are_handed_on_and_the_rest_is_not(project: Project) -> None:
-    passed = options(project.with_engine().arguments(OMP_NUM_THREADS="3", DVC_STAGE="train", SECRET="x"), "--env")
-    assert {"OMP_NUM_THREADS=3", "DVC_STAGE=train", "PYTHONPATH=src", "HOME=/tmp"} <= set(passed)
+    passed = options(
+        project.with_engine().arguments(OMP_NUM_THREADS="3", TORCH_ELASTIC_SHUTDOWN_TIMEOUT="110", SECRET="x"), "--env"
+    )
+    assert {"OMP_NUM_THREADS=3", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT=110", "PYTHONPATH=src", "HOME=/tmp"} <= set(passed)
     assert not any(value.startswith(("SECRET", "PATH=")) for value in passed)
 
 

@@ -77,6 +77,8 @@ def test_the_own_service_has_as_many_slots_as_cores_and_the_time_to_end() -> Non
     assert container["resources"]["limits"]["cpu"] == str(options.concurrency)
     assert container["resources"]["requests"]["cpu"] == str(options.concurrency)
     assert options.drain_seconds > 0
+    # Knative's webhook refuses a service with that field, so that KServe must not leave it to Knative.
+    assert OWN["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": "RawDeployment"}
     assert predictor["terminationGracePeriodSeconds"] > options.drain_seconds + options.end_seconds
 
 

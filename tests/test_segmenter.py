@@ -71,6 +71,9 @@ def test_an_array_that_is_no_rgb_image_is_refused(model: Path, wrong: np.ndarray
 
 
 def test_a_missing_file_names_itself(tmp_path: Path) -> None:
+    (tmp_path / "linked.onnx").symlink_to(tmp_path / "cache/files/md5/ab/cd")
+    with pytest.raises(UserError, match=r"linked\.onnx: a link to .*cd, which is not there\. In a container"):
+        Segmenter(tmp_path / "linked.onnx")
     with pytest.raises(UserError, match=r"absent\.onnx: no such file"):
         Segmenter(tmp_path / "absent.onnx")
 

@@ -34,6 +34,11 @@ class UserError(Exception):
 
 def require_file(path: Path, source: str) -> None:
     """Raise a `UserError` if `path` is no file, adding the sentence `source` on where one comes from, or unreadable."""
+    if path.is_symlink() and not path.exists():
+        raise UserError(
+            f"{path}: a link to {path.readlink()}, which is not there. In a container that sees this folder alone, put "
+            "the file itself in the place of the link (dvc unprotect); else mend the link (dvc checkout)."
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file. {source}")
     try:

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import unicodedata
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -198,10 +199,25 @@ def test_asking_for_more_masks_than_there_are_says_how_many_there_are(copy: Path
         make_partition(copy, _params(ratio), NO_DOWNLOADS)
 
 
+def test_what_a_tuning_share_holds_out_is_named_where_it_leaves_too_few(dataset: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"asks for 24 .* only 18 have masks and are neither .* held out by .*tuning_share"
+    ):
+        make_partition(dataset, _params("1.0", tuning_share=0.25), NO_DOWNLOADS)
+
+
+def test_a_list_finds_a_name_in_either_spelling_of_an_accent(copy: Path, tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    _add(copy, "train", composed, value=99, shown=(0, 1))
+    (tmp_path / "labeled.txt").write_text(f"00\n{apart}\n", encoding="utf-8")
+    manifest = make_partition(copy, _params(labeled_ids=tmp_path / "labeled.txt"), NO_DOWNLOADS)
+    assert {sample.id for sample in manifest.subset("labeled")} == {"train/00", f"train/{composed}"}
+
+
 def test_masks_under_other_names_than_the_images_are_explained(copy: Path) -> None:
     for path in sorted((copy / "masks/train").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    with pytest.raises(UserError, match=r"none of the 24 .* masks/train/<name>\.png"):
+    with pytest.raises(UserError, match=r"none of the 24 .* a mask, listed in partition\.unlabeled_ids or held out"):
         make_partition(copy, _params("1/4"), NO_DOWNLOADS)
 
 

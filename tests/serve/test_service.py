@@ -4,6 +4,10 @@ import asyncio
 import base64
 import http.client
 import json
+import os
+import re
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -149,6 +153,17 @@ def test_the_model_tells_of_itself(port: int, tmp_path: Path) -> None:
     assert expected == {key: told[key] for key in expected}
 
 
+def test_the_health_check_of_the_image_asks_past_a_proxy(port: int) -> None:
+    """Docker hands the proxy of its client's configuration to every container."""
+    dockerfile = (Path(__file__).parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    check = re.search(r"^HEALTHCHECK .*\n\s+CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    assert check is not None
+    _, *arguments = json.loads(check[1].replace(":8000/", f":{port}/"))
+    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:9")
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | proxy
+    subprocess.run([sys.executable, *arguments], env=environment, check=True)
+
+
 def test_a_connection_takes_one_request_after_another(port: int, image: np.ndarray) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     encoded = encode_png(image)
@@ -178,6 +193,18 @@ def test_a_method_that_is_not_allowed_is_told_which_are(port: int, path: str, me
     answer = ask(port, "DELETE", path)
     assert (answer.status, answer.headers["Allow"]) == (405, methods)
     assert f"does not take DELETE, but {methods}" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "methods"),
+    [("POST", "", "GET, HEAD"), ("POST", "/ready", "GET, HEAD"), ("GET", "/infer", "POST"), ("HEAD", "/infer", "POST")],
+)
+@pytest.mark.parametrize("version", ["", "/versions/1"])
+def test_a_method_that_an_address_of_the_model_does_not_take_is_told_as_anywhere(
+    port: int, method: str, version: str, end: str, methods: str
+) -> None:
+    answer = ask(port, method, f"/v2/models/segmenter{version}{end}")
+    assert (answer.status, answer.headers["Allow"]) == (405, methods)
 
 
 @pytest.mark.parametrize(

@@ -406,6 +406,16 @@ def test_a_file_of_too_many_bytes_is_made_smaller(page: Page, address: str, serv
     expect(page.locator("#error-text")).to_contain_text("noise.tiff has 0.1 MB")
 
 
+def test_a_file_of_too_many_bytes_but_not_pixels_is_sent_as_jpeg_which_is_told_with_the_reason(
+    page: Page, address: str, service: Recorder, tmp_path: Path
+) -> None:
+    with_limits(page, address, bytes=20_000)
+    page.set_input_files("#file", write_image(tmp_path / "plain.bmp", np.zeros((100, 100, 3), np.uint8)))
+    reason = "Sent as JPEG, since the service takes 0.0 MB and the file has 0.0 MB."
+    expect(page.locator("#status")).to_have_text(f"plain.bmp, 100 × 100. {reason}")
+    assert len(service.bodies[-1]) <= 20_000
+
+
 def test_a_kind_that_the_service_does_not_read_is_converted(page: Page, service: Recorder, tmp_path: Path) -> None:
     PillowImage.new("RGB", (8, 6), (0, 250, 0)).save(tmp_path / "old.gif")
     page.set_input_files("#file", tmp_path / "old.gif")

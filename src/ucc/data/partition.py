@@ -96,8 +96,8 @@ def labeled_count(ratio: Any, available: int, total: int) -> int:
     share = ratio_or_count(ratio)
     if available == 0:
         raise UserError(
-            f"none of the {total} training images can be labelled: a mask is masks/train/<name>.png, "
-            "<name> being that of its image in images/train without the suffix."
+            f"none of the {total} training images can be labelled: each is without a mask, listed in "
+            "partition.unlabeled_ids or held out by partition.tuning_share. Change these keys, or draw masks."
         )
     if share is None:
         return available
@@ -105,7 +105,8 @@ def labeled_count(ratio: Any, available: int, total: int) -> int:
     if count > available:
         raise UserError(
             f"partition.ratio = {ratio} asks for {count} labelled images of {total}, but only {available} "
-            "have masks and are not listed as unlabelled; lower it, or set it to null to label all of those."
+            "have masks and are neither listed in partition.unlabeled_ids nor held out by partition.tuning_share; "
+            "lower it, or set it to null to label all of those."
         )
     return count
 

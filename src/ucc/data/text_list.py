@@ -1,5 +1,6 @@
 """Lists in text files: one entry a line."""
 
+import unicodedata
 from pathlib import Path
 
 from ucc.errors import UserError
@@ -10,6 +11,8 @@ VAL_IDS = "val_ids.txt"
 
 def read_list(path: str, key: str) -> list[str]:
     """The entries of a text file in their order; empty lines and those that begin with # do not count.
+
+    They are composed (Unicode NFC), as the names of a canonical data set are, however a file system has them.
 
     Args:
         path: of the file, relative to the project's root or absolute; `~` is the home folder.
@@ -24,7 +27,7 @@ def read_list(path: str, key: str) -> list[str]:
         raise UserError(f"{path} ({key}): cannot be read ({error.strerror}); give a text file, or null.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} ({key}): not UTF-8 text ({error.reason}); save it in that encoding.") from error
-    entries = [line.strip() for line in lines]
+    entries = [unicodedata.normalize("NFC", line.strip()) for line in lines]
     entries = [entry for entry in entries if entry and not entry.startswith("#")]
     if not entries:
         raise UserError(f"{path} ({key}): holds no ids; write one a line, or set {key} to null.")

@@ -6,7 +6,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 import ucc
@@ -67,7 +67,9 @@ def model_routes(segmenter: Segmenter, name: str, limits: Limits, slots: Slots, 
             return Response(content, media_type="application/json")
         return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(json_bytes)})
 
+    taken: dict[str, str] = {}
     for path in (f"/{name}", f"/{name}/versions/{VERSION}"):
+        taken |= {f"{path[1:]}{end}": "POST" if end == "/infer" else "GET" for end in ("", "/ready", "/infer")}
         unready: dict[int | str, dict[str, Any]] = {503: {"model": schemas.ModelReady}}
         router.add_api_route(path, metadata, response_model=schemas.ModelMetadata)
         router.add_api_route(f"{path}/ready", ready, response_model=schemas.ModelReady, responses=unready)
@@ -82,6 +84,8 @@ def model_routes(segmenter: Segmenter, name: str, limits: Limits, slots: Slots, 
 
     @router.api_route("/{path:path}", methods=["GET", "POST"], include_in_schema=False)
     async def other(path: str) -> Response:
+        if path in taken:  # by another method: this route takes all paths by both
+            raise HTTPException(405, headers={"Allow": taken[path]})
         raise RefusedError(404, f"There is no {path[:100]!r}; this server has the model {name!r}, version {VERSION}.")
 
     return router

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from hostile import set_meaning_of_alpha
 from numpy.typing import NDArray
 from tiny import FOLDER
 
-from ucc.data.dataset import DatasetInfo
+from ucc.data.dataset import DRAWN, DatasetInfo
 from ucc.data.images import read_image, read_mask
 from ucc.data.sources.folder import prepare_folder
 from ucc.errors import UserError
@@ -134,6 +135,46 @@ def test_a_photograph_of_any_kind_becomes_rgb_and_is_told(
     assert told[0].startswith("folder: 1 image is ")
     assert told[0].endswith(f"such as images/{name}")
     assert told[0].removeprefix("folder: ") in DatasetInfo.read(out).provenance["notes"]
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("meaning", [0, 1, 2], ids=["anything", "multiplied", "not multiplied"])
+@pytest.mark.parametrize(("colors", "expected"), [(PHOTO, PHOTO), (GREY[..., None], AS_RGB)], ids=["RGBA", "grey"])
+def test_alpha_of_a_tiff_is_dropped_as_when_the_segmenter_reads_it(
+    colors: NDArray[np.uint8], expected: NDArray[np.uint8], meaning: int, compression: str | None, mine: Path
+) -> None:
+    alpha = np.arange(GREY.size).reshape(GREY.shape).astype(np.uint8)
+    path = save(mine / "images/x.tif", np.dstack([colors, alpha]), compression=compression, exif=turned(6))
+    set_meaning_of_alpha(path, meaning)
+    read = read_image(found(prepared(mine), "images", "x"))
+    np.testing.assert_array_equal(read, np.rot90(expected, -1))
+    np.testing.assert_array_equal(read, segmenter_reads(path))
+
+
+@pytest.mark.parametrize("bands", [2, 5])
+def test_a_tiff_of_channels_that_are_not_read_is_not_called_another_kind_of_file(bands: int, mine: Path) -> None:
+    done, encoded = cv2.imencodemulti(".tif", [deep(GREY)])
+    assert done
+    counted = struct.pack("<HHIH", 277, 3, 1, 1)
+    before, after = encoded.tobytes().split(counted)
+    (mine / "images/b.png").write_bytes(before + struct.pack("<HHIH", 277, 3, 1, bands) + after)
+    message = refused(mine)
+    assert "channels and bits that are not read; save it as 8-bit RGB or grey: images/b.png" in message
+
+
+def test_a_mask_of_several_pages_is_refused(mine: Path) -> None:
+    pages = [PIL.Image.fromarray(np.full(INDICES.shape, value, np.uint8)) for value in range(3)]
+    save(mine / "masks/b.tif", pages[0], save_all=True, append_images=pages[1:])
+    (mine / "masks/b.png").unlink()
+    assert "a mask of several pages or frames; save it as one picture that shows all classes: masks/b.tif" in refused(
+        mine
+    )
+
+
+def test_a_folder_made_of_the_embedded_data_set_is_one_of_the_users_own(mine: Path) -> None:
+    names, colors = zip(*((entry["name"], tuple(entry["color"])) for entry in CLASSES), strict=True)
+    DatasetInfo("copied", names, colors, provenance={"source": DRAWN, "seed": 3}).write(mine)
+    assert DatasetInfo.read(prepared(mine, classes=None)).provenance == {"source": "folder", "seed": 3}
 
 
 def test_notes_count_the_images_of_a_kind(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

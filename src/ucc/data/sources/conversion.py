@@ -127,6 +127,8 @@ class _Conversion:
 
     def mask(self, outcome: Outcome, path: Path, image: Header | None) -> None:
         picture, header = load(path)
+        if header.pages > 1:
+            raise UserError(f"{path}: a mask of several pages or frames; save it as one picture that shows all classes")
         if image is not None and header.size != image.size:
             turned = header.size == image.stored_size
             sizes = "{}x{}, its image {}x{}".format(*header.size, *image.size)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ucc.config import FolderParams
-from ucc.data.dataset import DESCRIPTION, DatasetInfo
+from ucc.data.dataset import DESCRIPTION, DRAWN, DatasetInfo
 from ucc.data.sources.class_list import ClassList, classes_of, read_classes
 from ucc.data.sources.conversion import convert
 from ucc.data.sources.listing import Problems
@@ -58,7 +58,8 @@ def prepare_folder(root: Path, target: Path, params: FolderParams, max_side: int
         convert(pairs, classes, params.mask_format, folder, problems, max_side)
         problems.raise_if_any(remedy)
         notes = {"notes": problems.notes} if problems.notes else {}
-        info = replace(info, provenance={"source": "folder", **info.provenance, **notes})
+        told = {key: value for key, value in info.provenance.items() if (key, value) != ("source", DRAWN)}
+        info = replace(info, provenance={"source": "folder", **told, **notes})
         info.write(folder)
         if params.val is not None:
             measured = sorted(f"val/{pair.name}\n" for pair in pairs if pair.split == "val")

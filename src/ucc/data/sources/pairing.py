@@ -143,7 +143,7 @@ def _listed(path: str, images: Files, masks: Files, test: set[str], problems: Pr
 
 def _keys_of(line: str, keys: Mapping[str, str]) -> set[str]:
     """What a line means as a path and what it means as the id of an image that is measured on; mostly one of them."""
-    name = PurePosixPath(unicodedata.normalize("NFC", line))
+    name = PurePosixPath(line)
     bare = name.with_suffix("") if name.suffix.lower() in IMAGE_SUFFIXES else name
     spelled = [path.as_posix() for path in (name, bare)]
     readings = (spelled, [text.removeprefix("val/") for text in spelled])

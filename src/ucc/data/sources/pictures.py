@@ -18,12 +18,14 @@ from PIL import ImageOps
 
 from ucc.data.images import Image, png_bit_depth, refuse_damaged_png
 from ucc.errors import UserError
+from ucc.images import read_image
 from ucc.pixel_limit import MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 ORIENTATION = 0x0112  # EXIF tag: 1 is upright, 5 to 8 swap the sides
 BITS_PER_SAMPLE = 258  # TIFF tag
 COLOR_MODES = ("RGB", "RGBA", "RGBX")
+ALPHA_MODES = ("RGBA", "RGBX", "LA", "La", "PA")
 DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L")
 
 # Pillow warns at half the limit; whoever has pictures of that size knows.
@@ -81,9 +83,9 @@ def load(path: Path) -> tuple[PIL.Image.Image, Header]:
 def conversions(header: Header) -> tuple[str, ...]:
     """What keeps a photograph from being an upright 8-bit RGB JPEG or PNG, and what is done about it, in words."""
     checks = {
-        "grey: converted to RGB": header.mode in ("1", "L", "LA", *DEEP_GREY_MODES),
+        "grey: converted to RGB": header.mode in ("1", "L", "LA", "La", *DEEP_GREY_MODES),
         "coloured by a palette: converted to RGB": header.mode in ("P", "PA"),
-        "RGBA or grey with alpha: the alpha channel is dropped": header.mode in ("RGBA", "RGBX", "LA", "PA"),
+        "RGBA or grey with alpha: the alpha channel is dropped": header.mode in ALPHA_MODES,
         "CMYK, YCbCr or Lab: converted to RGB": header.mode in ("CMYK", "YCbCr", "LAB"),
         "16-bit: divided by 257 to 8 bits": header.bits == 16,
         "BMP, TIFF or WebP: written as PNG": header.format not in ("JPEG", "PNG"),
@@ -97,10 +99,12 @@ def photograph(path: Path, picture: PIL.Image.Image, header: Header) -> Image:
     """Whatever `load` returned as RGB uint8 of shape (H, W, 3).
 
     Raises:
-        UserError: if its bits are neither 8 (or fewer) nor 16.
+        UserError: if its bits are neither 8 (or fewer) nor 16, or it cannot be decoded.
     """
     if (header.bits > 8 and header.bits != 16) or header.mode in ("I", "F"):
         raise UserError(f"{path}: neither 8 nor 16 bits a channel")
+    if header.bits <= 8 and header.format == "TIFF" and header.mode in ALPHA_MODES:
+        return read_image(path)  # Pillow divides colours that are multiplied by alpha; nothing else does
     if header.bits <= 8:
         return np.array(picture.convert("RGB"), np.uint8)
     # Pillow cuts colours of 16 bits to 8; OpenCV keeps them, and with these flags drops alpha and turns the picture.
@@ -167,12 +171,21 @@ def _told(path: Path) -> Iterator[None]:
     except PIL.Image.DecompressionBombError as error:
         raise UserError(f"{path}: declares more than {MAX_PIXELS / 1e6:.0f} megapixels; shrink or remove") from error
     except PIL.UnidentifiedImageError as error:
-        what = "not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says; convert or remove"
-        raise UserError(f"{path}: {what if path.stat().st_size else 'empty file; replace or remove'}") from error
+        raise UserError(f"{path}: {_unidentified(path)}") from error
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes make them stumble over
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{path}: cannot be read ({error.strerror}); mend or remove") from error
         raise UserError(f"{path}: damaged or incomplete; replace or remove") from error
+
+
+def _unidentified(path: Path) -> str:
+    with path.open("rb") as stream:
+        begin = stream.read(4)
+    if begin in (b"II*\0", b"MM\0*"):
+        return "a TIFF that is damaged, or of channels and bits that are not read; save it as 8-bit RGB or grey"
+    if begin:
+        return "not a JPEG, PNG, BMP, TIFF or WebP picture, whatever its name says; convert or remove"
+    return "empty file; replace or remove"
 
 
 def _header(path: Path, picture: PIL.Image.Image) -> Header:

@@ -32,9 +32,15 @@ export async function openPicture(file, limits) {
   const resized = smaller.bitmap.width !== bitmap.width || smaller.bitmap.height !== bitmap.height;
   const note = resized
     ? `Scaled down from ${size(bitmap)} to ${size(smaller.bitmap)}, the most that the service takes.`
-    : "Sent as JPEG, so that the service can read it.";
+    : `Sent as JPEG, ${reason(file, limits)}.`;
   return { name, ...smaller, notes: [note] };
 }
+
+/** Why a file is not sent as it is, though the service takes as many pixels. */
+const reason = (file, limits) =>
+  KINDS.has(file.type)
+    ? `since the service takes ${megabytes(limits.bytes)} and the file has ${megabytes(file.size)}`
+    : "so that the service can read it";
 
 /** JPEG of at most so many pixels and bytes, and the pixels that the service will find in it. */
 async function shrink(bitmap, limits) {
