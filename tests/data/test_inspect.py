@@ -232,6 +232,37 @@ def test_smoothed_masks_are_refused(tmp_path: Path) -> None:
         inspect(folder(tmp_path, smooth, "images", "masks", ""))
 
 
+def test_grey_masks_with_smoothed_edges_are_told_and_drawn_ones_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = np.zeros((40, 60), np.uint8)
+    for value, at in enumerate((8, 20, 32), start=1):
+        cv2.circle(drawn, (at, at), 7, value, -1)
+        cv2.line(drawn, (at, 0), (at + 20, 39), value + 3, 1)  # a pole is a pixel wide
+    inspect(folder(tmp_path / "drawn", drawn, "images", "masks", ""))
+    assert "smoothed edges" not in capsys.readouterr().err
+    binary = np.where(drawn > 0, 255, 0).astype(np.uint8)
+    for name, smoothed in (
+        ("blurred", cv2.GaussianBlur(binary, (5, 5), 0)),
+        ("resized", cv2.resize(binary, (90, 60), interpolation=cv2.INTER_LINEAR)),
+    ):
+        inspect(folder(tmp_path / name, smoothed, "images", "masks", ""))
+        assert "warning: smoothed edges (anti-aliasing, resizing), whose grey levels" in capsys.readouterr().err
+
+
+def test_a_class_that_is_1_in_some_masks_and_255_in_others_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (np.where(INDICES == 1, value, 0).astype(np.uint8) for value in (1, 255))
+    root = folder(tmp_path, one, "images", "masks", "")
+    inspect(root)
+    assert "warning: 255" not in capsys.readouterr().err
+    write_png(root / "masks/x3.png", other)
+    inspect(root)
+    told = "warning: 255 is proposed as ignored, but stands alone or beside 0 only in masks/x3.png: if it is a class"
+    assert told in capsys.readouterr().err
+
+
 def test_masks_of_one_value_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing but 0"):
         inspect(folder(tmp_path, INDICES * 0, "images", "masks", ""))

@@ -203,6 +203,7 @@ def lock_of(params: dict[str, Any], evaluation: bytes) -> dict[str, Any]:
         "evaluate": ["evaluate", "train.accelerator"],
     }
     made = {stage: {"path": f"made by {stage}", "md5": hashlib.md5(stage.encode()).hexdigest()} for stage in sections}
+    made["download"]["path"] = "data/dataset"
     made["evaluate"] = {"path": "metrics/evaluation.json", "md5": hashlib.md5(evaluation).hexdigest()}
     flat = flatten(params)
     stages, before = {}, {"path": "src/code.py", "md5": "0"}
@@ -466,6 +467,51 @@ def test_runs_on_different_data_are_not_averaged(plan: Plan) -> None:
     finished[key] = replace(finished[key], manifest="beef")
     with pytest.raises(UserError, match=f"{plan.runs[0].name} was made with partition cafe and {plan.runs[1].name}"):
         require_same_data(plan, finished)
+
+
+def test_runs_on_redrawn_masks_of_ones_own_are_not_averaged_with_those_before(plan: Plan) -> None:
+    mine = [
+        replace(run, params=replace(run.params, dataset=replace(run.params.dataset, name="folder", root="/a/cats")))
+        for run in plan.runs
+    ]
+    plan = replace(plan, runs=tuple(mine))
+    finished = {key: replace(done, data="one.dir") for key, done in results(plan).items()}
+    require_same_data(plan, finished)
+    key = identity(asdict(plan.runs[1].params))
+    finished[key] = replace(finished[key], data="other.dir")
+    with pytest.raises(UserError, match=r"were made with other images or masks, .*: one\.dir and other\.dir"):
+        require_same_data(plan, finished)
+
+
+def test_what_is_done_with_other_files_than_the_project_holds_now_is_told(
+    plan: Plan, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By DVC's hash of the data set, or, of rows of tables, by the partition's; only of what the same keys ask for."""
+    params = replace(plan.runs[0].params, dataset=replace(plan.runs[0].params.dataset, name="folder", root="/a/cats"))
+    plan = replace(plan, runs=(replace(plan.runs[0], params=params),))
+    commit_experiment(repository, "cats", asdict(params), {"head_1": {"miou": 44.5}, "manifest": "cafe"})
+    monkeypatch.setattr(command, "_dvc", lambda *_: "")
+    lock = lock_of(asdict(params), b"")
+    (repository / "params.yaml").write_text(yaml.safe_dump(asdict(params)))
+    (repository / "data").mkdir()
+
+    def told(data: str, manifest: str) -> str:
+        lock["stages"]["download"]["outs"][0]["md5"] = data
+        (repository / "dvc.lock").write_text(yaml.safe_dump(lock))
+        (repository / "data/partition.json").write_text(json.dumps({"hash": manifest}))
+        command.queue(plan)
+        shown = capsys.readouterr()
+        assert "done     " in shown.out
+        return shown.err
+
+    same = hashlib.md5(b"download").hexdigest()
+    note = "note: made with other images or masks than the project holds now: cats. To make such a run again, `dvc exp"
+    assert told(same, "cafe") == ""
+    assert told("other", "cafe").startswith(note)
+    assert told(same, "beef").startswith(note)
+    other = replace(params, dataset=replace(params.dataset, root="/a/dogs"))
+    (repository / "params.yaml").write_text(yaml.safe_dump(asdict(other)))
+    assert told("other", "beef") == ""
 
 
 def test_what_else_is_known_of_the_runs_stands_below(plan: Plan) -> None:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import yaml
 
-from ucc.errors import UserError, refused
+from ucc.errors import UserError, every, refused
 from ucc.experiments.done import done_runs
 from ucc.experiments.finished import Finished, queued_runs
 from ucc.experiments.identity import identity, run_tag
 from ucc.experiments.plan import Plan, differences, exact_params, read_plan
+from ucc.experiments.present import PresentData
 from ucc.experiments.recorded import COLUMNS, lost_rows
 from ucc.experiments.table import CELL_COLUMNS, cell_rows, cells, markdown, require_same_data, run_rows
 from ucc.files import write_csv, write_text
@@ -32,11 +33,13 @@ def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
     finished, present = _done(), load_params()
     waiting = queued_runs(_dvc("queue", "status"))
+    data, outdated = PresentData.read(present, Path()), []
     added = 0
     for run in plan.runs:
         done = finished.get(identity(asdict(run.params)))
         if done:
             print(f"done     {run.name}: mIoU {done.figures['head_1']:.2f} ({done.revision})")
+            outdated += [done.name] if data.differ(run.params, done) else []
         elif name := waiting.get(run_tag(run.name)):
             print(f"waiting  {run.name}" + (f": the same run as {name}" if name != run.name else ""))
         else:
@@ -46,6 +49,12 @@ def queue(plan: Plan) -> None:
             waiting[run_tag(run.name)] = run.name
             added += 1
             print(f"queued   {run.name}", flush=True)
+    if outdated:
+        print(
+            f"note: made with other images or masks than the project holds now: {every(outdated)}. To make such a run "
+            f"again, `dvc exp remove` it and delete its row in {RESULTS}, if it has one.",
+            file=sys.stderr,
+        )
     print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")
 
 

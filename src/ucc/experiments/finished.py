@@ -15,6 +15,7 @@ from ucc.config import Params
 from ucc.errors import UserError
 from ucc.experiments.identity import YOUNGER, flatten, identity, run_tag
 from ucc.params import load_params
+from ucc.paths import DATASET
 
 EXPERIMENTS = "refs/exps"
 # Below this name DVC keeps what is queued, running or failed.
@@ -47,6 +48,7 @@ class Finished:
         code: the state of the source code that it ran with.
         manifest: the hash of the partition that it was trained and measured on.
         figures: by names of `FIGURES`, in percent; `head_1` always, the others where there are such.
+        data: DVC's hash of the data set that it was made with; empty where only a table tells of the run.
         labels: those of `OF_LABELS`, by the `evaluate.pseudo_label_images` that they were measured with.
     """
 
@@ -56,6 +58,7 @@ class Finished:
     manifest: str
     figures: Mapping[str, float]
     labels: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    data: str = ""
 
     def with_labels_of(self, other: "Finished") -> "Finished":
         """With what `other`, the same run, has beyond it: figures of labels of other numbers of images."""
@@ -86,10 +89,17 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
             name = reference.rpartition("/")[2]
             figures, labels = split_figures(_figures(repository, revision), params.evaluate.pseudo_label_images)
             manifest = json.loads(files[EVALUATION])["manifest"]
-            run = Finished(name, revision[:10], code, manifest, figures, labels)
+            data = dataset_hash(files["dvc.lock"])
+            run = Finished(name, revision[:10], code, manifest, figures, labels, data)
             key = identity(asdict(params))
             found[key] = run.with_labels_of(found[key]) if key in found else run
     return found
+
+
+def dataset_hash(lock: str) -> str:
+    """DVC's hash of what the stage `download` made, by the text of a dvc.lock; empty if it does not say."""
+    made = _loaded(lock).get("stages", {}).get("download", {}).get("outs", ())
+    return next((str(out["md5"]) for out in made if out["path"] == DATASET.as_posix()), "")
 
 
 def split_figures(figures: Mapping[str, float], asked: int) -> tuple[dict[str, float], dict[int, dict[str, float]]]:

@@ -71,7 +71,7 @@ def require_same_data(plan: Plan, finished: Mapping[str, Finished]) -> None:
     """No mean may run over different data: what asks for one data set and partition must have been given one.
 
     Raises:
-        UserError: naming two runs whose manifests differ though their parameters do not.
+        UserError: naming two runs whose manifests or data sets differ though their parameters do not.
     """
     first: dict[str, tuple[Run, Finished]] = {}
     for run in plan.runs:
@@ -84,6 +84,12 @@ def require_same_data(plan: Plan, finished: Mapping[str, Finished]) -> None:
                     f"{plan.name}: {other.name} was made with partition {measured.manifest} and {run.name} with "
                     f"{done.manifest}, of the same parameters: their data differ, in dataset.root or a list of ids. "
                     "Make one of them again."
+                )
+            # Files of a user's own may have changed under the same names; those of public data sets do not.
+            if run.params.dataset.name == "folder" and measured.data and done.data and measured.data != done.data:
+                raise UserError(
+                    f"{plan.name}: {other.name} and {run.name} were made with other images or masks, of the same "
+                    f"parameters: {measured.data} and {done.data} in their dvc.lock. Make one of them again."
                 )
 
 

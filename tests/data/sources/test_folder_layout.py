@@ -134,6 +134,21 @@ def test_masks_may_lie_beside_their_images(tmp_path: Path) -> None:
     assert any("notes.txt" in note for note in info.provenance["notes"])
 
 
+@pytest.mark.parametrize("name", ["b-mask.png", "b_MASK.PNG", "b_label.png"])
+def test_a_misnamed_mask_beside_its_image_is_not_taken_for_a_photograph(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for stem in ("a", "b", "c", "d"):
+        image(root / f"{stem}.png")
+        mask(root / f"{stem}_mask.png")
+    (root / "b_mask.png").rename(root / name)
+    image(root / "white-mask.png")  # of no image
+    message = refused(root, images=".", masks=".", mask_suffix="_mask")
+    assert (
+        f"masks of images beside them, but dataset.folder.mask_suffix is _mask: rename or move {name}\n"
+        in f"{message}\n"
+    )
+
+
 def test_masks_may_lie_in_a_folder_within_that_of_the_images(mine: Path) -> None:
     for file in (mine / "images").iterdir():
         file.rename(mine / file.name)

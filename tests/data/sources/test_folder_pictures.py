@@ -262,12 +262,17 @@ def test_a_mask_of_the_unturned_size_is_refused(mine: Path) -> None:
     assert "masks/x.png is 16x24, its image 24x16" in message
 
 
-def test_where_sizes_cannot_tell_the_mask_is_accepted(mine: Path) -> None:
+def test_where_sizes_cannot_tell_the_mask_is_accepted_and_that_is_told(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     save(mine / "images/half.png", PHOTO, exif=turned(3))
     save(mine / "masks/half.png", INDICES)
     save(mine / "images/square.png", PHOTO[:16, :16], exif=turned(6))
     save(mine / "masks/square.png", INDICES[:16, :16])
+    save(mine / "images/bare.png", PHOTO, exif=turned(3))
     prepared(mine)
+    told = "2 images are turned upright as EXIF says, with a mask whose size does not tell whether it was drawn so"
+    assert told in capsys.readouterr().err
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

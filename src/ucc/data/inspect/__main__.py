@@ -12,7 +12,15 @@ from pathlib import Path
 from ucc.config import FolderParams
 from ucc.data.inspect.layout import guess_layout
 from ucc.data.inspect.proposal import propose, section
-from ucc.data.inspect.survey import describe, describe_masks, image_headers, mask_facts, palette_warning
+from ucc.data.inspect.survey import (
+    describe,
+    describe_masks,
+    ignored_warning,
+    image_headers,
+    mask_facts,
+    palette_warning,
+    smoothed_warning,
+)
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pairing import find_pairs, match
 from ucc.errors import UserError, some
@@ -46,8 +54,9 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
     ]
     if unlike:
         problems.add(f"mask of another size than its image: {some(unlike)}")
-    if differ := palette_warning(facts, root):
-        problems.add(differ)
+    for warning in (palette_warning(facts, root), smoothed_warning(facts, root), ignored_warning(facts, root)):
+        if warning:
+            problems.add(warning)
     lines = [
         f"{len(named_images)} images in {layout.images}/, {len(masked)} with a mask in {layout.masks}/, "
         f"{len(named_images) - len(masked)} without: the unlabelled set",

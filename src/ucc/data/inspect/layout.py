@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_SUFFIXES, REQUIRED_SPLITS
+from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_ENDINGS, MASK_SUFFIXES, REQUIRED_SPLITS
 from ucc.data.sources.tree import files_below
 from ucc.errors import UserError
 
@@ -16,7 +16,6 @@ MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentations"),
     *("segmentation", "ground_truth", "groundtruth", "gt", "targets"),
 )
-ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_annotation", ".mask")
 VAL_SHARE = 0.2
 
 
@@ -66,7 +65,7 @@ def _only_other(root: Path, masks: str) -> str:
 def _ending(root: Path, images: str, masks: str) -> str:
     if Path(images) == Path(masks):
         stems = _stems(root / images, (), IMAGE_SUFFIXES)
-        found = Counter(e for stem in stems for e in ENDINGS if stem.endswith(e) and stem.removesuffix(e) in stems)
+        found = Counter(e for stem in stems for e in MASK_ENDINGS if stem.endswith(e) and stem.removesuffix(e) in stems)
         if not found:
             raise UserError(
                 f"{root / masks}: no masks to be seen, neither in a folder such as masks or labels nor beside the "

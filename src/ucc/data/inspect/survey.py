@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.sources.class_list import Color, pack, unpack
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.palettes import differing
@@ -39,6 +41,7 @@ class MaskFacts:
         pixels: number of pixels of each value, or of each colour of an RGB mask; the commonest if there are many.
         distinct: how many values or colours there are.
         colors: colour of each value that the palette knows.
+        smoothed: whether most values of a grey mask stand where one goes over into another, as drawn edges never do.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class MaskFacts:
     pixels: Counter[int | Color]
     distinct: int
     colors: dict[int, Color] = field(default_factory=dict)
+    smoothed: bool = False
 
 
 def image_headers(images: Iterable[Path], problems: Problems) -> dict[Path, Header]:
@@ -89,6 +93,33 @@ def palette_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
     )
 
 
+def smoothed_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
+    """What to do about grey masks whose edges were smoothed: each grey level there would be a class."""
+    smoothed = [mask.path.relative_to(root).as_posix() for mask in facts if mask.smoothed]
+    return (
+        f"smoothed edges (anti-aliasing, resizing), whose grey levels would be classes: {some(smoothed)}; draw or "
+        "export such masks again without, as PNG, then inspect them anew"
+        if smoothed
+        else None
+    )
+
+
+def ignored_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
+    """What to look at where 255, which is proposed as ignored, may be what other masks call by another value."""
+    values = [{meaning for meaning in mask.pixels if isinstance(meaning, int)} for mask in facts]
+    alone = [
+        mask.path.relative_to(root).as_posix()
+        for mask, held in zip(facts, values, strict=True)
+        if held and held <= {0, IGNORE_INDEX} and IGNORE_INDEX in held
+    ]
+    if not alone or not set().union(*values) - {0, IGNORE_INDEX}:
+        return None
+    return (
+        f"255 is proposed as ignored, but stands alone or beside 0 only in {some(alone)}: if it is a class there, give "
+        "the class one value in all masks"
+    )
+
+
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.most_common())
 
@@ -128,4 +159,18 @@ def _mask_facts(path: Path) -> MaskFacts:
         pixels=Counter({unpack(number): count for number, count in pixels.items()}) if is_color else Counter(pixels),
         distinct=len(found),
         colors=dict(enumerate(palette(picture))),
+        smoothed=header.mode != "P" and not is_color and _smoothed(stored),
     )
+
+
+def _smoothed(values: NDArray[np.uint16] | NDArray[np.uint32]) -> bool:
+    """Whether most values, and no fewer than three, stand mostly between a smaller and a larger neighbour."""
+    signed, between = values.astype(np.int32), np.zeros(values.shape, bool)
+    for axis in (0, 1):
+        step = np.sign(np.diff(signed, axis=axis))
+        same = step.take(range(1, step.shape[axis]), axis) * step.take(range(step.shape[axis] - 1), axis) > 0
+        inner = np.s_[1:-1] if axis == 0 else np.s_[:, 1:-1]
+        between[inner] |= same
+    found, index = np.unique(values, return_inverse=True)
+    mostly = np.bincount(index.ravel(), weights=between.ravel()) > 0.5 * np.bincount(index.ravel())
+    return bool(mostly.sum() >= 3 and 2 * mostly.sum() > len(found))

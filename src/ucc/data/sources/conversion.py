@@ -36,6 +36,10 @@ TURNED = (
     "mask has the size of the image before its EXIF rotation; turn the mask or remove the tag from the image "
     "(height x width)"
 )
+UNSURE = (
+    "turned upright as EXIF says, with a mask whose size does not tell whether it was drawn so (it is taken as it is; "
+    "look at reports/panels)"
+)
 OTHER_SIZE = "mask of another size than its image, to be drawn at the size of the image (height x width)"
 
 Mask = NDArray[np.uint16] | NDArray[np.uint32]
@@ -134,6 +138,8 @@ class _Conversion:
             sizes = "{}x{}, its image {}x{}".format(*header.size, *image.size)
             outcome.faults.append((TURNED if turned else OTHER_SIZE, f"{self.named(path)} is {sizes}"))
             return
+        if image is not None and image.orientation != 1 and image.size == image.stored_size:
+            outcome.notes = (*outcome.notes, UNSURE)
         is_color = header.mode in COLOR_MODES
         if is_color and self.mask_format == "index":
             raise UserError(

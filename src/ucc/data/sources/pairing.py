@@ -16,6 +16,8 @@ from ucc.errors import UserError, every
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+# What people put behind an image's name to name its mask.
+MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_annotation", ".mask")
 REQUIRED_SPLITS = ("train", "val")
 VAL_NAMES = ("val", "valid", "validation")  # what others call that split
 MIN_MASKED = 3  # one to measure on, and the two labelled images that training needs
@@ -70,6 +72,7 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict:
         files = _files(images, (), problems)
         mask_files = [file for file in files if file.stem.endswith(mask_suffix)]
         image_files = [file for file in files if not file.stem.endswith(mask_suffix)]
+        _refuse_misnamed_masks(image_files, mask_suffix, problems)
     else:
         image_files = _files(images, (root / masks,), problems)
         mask_files = _files(masks, (root / images,), problems)
@@ -87,6 +90,22 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict:
         hint = "" if len(stray) < len(named_masks) else " (do dataset.folder.images and mask_suffix fit?)"
         problems.add(f"{masks}/: no image of the same name{hint} for {every(stray)}")
     return named_images, named_masks
+
+
+def _refuse_misnamed_masks(images: Sequence[Path], mask_suffix: str, problems: Problems) -> None:
+    """Where masks lie beside images, one that is misnamed would be learned from as a photograph."""
+    names = {(file.parent, file.stem.lower()) for file in images}
+    misnamed = [
+        shown(file.relative_to(problems.root))
+        for file in images
+        for ending in MASK_ENDINGS
+        if file.stem.lower().endswith(ending) and (file.parent, file.stem.lower().removesuffix(ending)) in names
+    ]
+    if misnamed:
+        problems.add(
+            f"named like masks of images beside them, but dataset.folder.mask_suffix is {mask_suffix}: rename or move "
+            + every(misnamed)
+        )
 
 
 def draw(keys: Sequence[str], share: float) -> set[str]:
