@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,24 @@ def test_a_slurm_job_of_other_tasks_than_devices_is_refused(
         pytest.raises(UserError, match=rf"train\.devices = {train_params.devices}, train\.accelerator = cpu: You set"),
         joined_devices(train_params, False),
     ):
+        pass
+
+
+def test_a_node_does_not_wait_for_others_that_nobody_starts(
+    tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    params = tiny_params(*SMALL, "train.accelerator=cpu", "train.nodes=2", "train.launcher=fabric").train
+    with pytest.raises(UserError, match=r"nodes = 2: start the stage on each node"), joined_devices(params, False):
+        pass
+
+
+def test_nodes_that_did_not_come_are_told_in_one_line(tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "0"), ("NODE_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ucc.devices.PATIENCE", timedelta(seconds=1))
+    params = tiny_params(*SMALL, "train.accelerator=cpu", "train.nodes=2", "train.launcher=fabric").train
+    with pytest.raises(UserError, match=r"train\.devices = 1, .*[Tt]imed out"), joined_devices(params, False):
         pass
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -24,8 +25,9 @@ LoadParams = Callable[..., Params]
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        cv2.error("OpenCV(4.14) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 885 bytes"),
     ],
-    ids=["GPU", "Python", "CPU", "cuDNN"],
+    ids=["GPU", "Python", "CPU", "cuDNN", "OpenCV"],
 )
 def test_batch_and_crop_are_named_with_what_to_lower(error: Exception, tiny_params: LoadParams) -> None:
     with pytest.raises(UserError) as explained, explained_out_of_memory(tiny_params("train.batch_unlabeled=6")):

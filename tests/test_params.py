@@ -130,6 +130,8 @@ def test_a_value_of_the_wrong_type_names_its_key_and_itself(params_with: Write, 
         ("views.crop", [100, 128], "multiple of 16"),
         ("views.crop", [128], "[height, width]"),
         ("views.scale_range", [2.0, 0.5], "[lowest, highest]"),
+        ("views.scale_range", [50, 200], "at most 16"),
+        ("method.unsup_weight", 1e39, "at most 1000000"),
         ("views.strong_operations", [1, 2, 3], "[lowest, highest]"),
         ("evaluate.stride", [256, 96], "evaluate.window"),
         ("partition.ratio", "1/0", "1/16"),
@@ -146,8 +148,9 @@ def test_a_schedule_that_never_reaches_full_weight_is_refused(params_with: Write
     assert "train.supervised_warmup + train.unsup_rampup = 120" in message
     assert "train.steps = 100" in message
     refusal(params_with({"train.supervised_warmup": 100, "train.unsup_rampup": 0, "train.steps": 100}))
-    baseline = {"method.name": "supervised", "train.supervised_warmup": 200, "train.steps": 100}
-    assert load_params(params_with(baseline)).train.steps == 100
+    for without in ({"method.name": "supervised"}, {"method.unsup_weight": 0}):
+        baseline = without | {"train.supervised_warmup": 200, "train.steps": 100}
+        assert load_params(params_with(baseline)).train.steps == 100
 
 
 def test_a_split_that_the_data_cannot_have_is_refused_before_anything_runs(params_with: Write) -> None:
@@ -161,7 +164,21 @@ def test_a_method_that_learns_from_unlabelled_images_is_refused_a_partition_with
     for ratio in (1.0, "1/1"):
         message = refusal(params_with({"partition.ratio": ratio}))
         assert f"partition.ratio = {ratio} leaves no unlabelled image" in message
-    assert load_params(params_with({"partition.ratio": 1.0, "method.name": "supervised"})).partition.ratio == 1.0
+    for without in ({"method.name": "supervised"}, {"method.unsup_weight": 0}):
+        assert load_params(params_with(without | {"partition.ratio": 1.0})).partition.ratio == 1.0
+
+
+@pytest.mark.parametrize(("key", "written"), [("partition.ratio", "1:16"), ("dataset.root", "12:30:45")])
+def test_a_number_to_the_base_of_60_is_what_nobody_meant(params_with: Write, key: str, written: str) -> None:
+    path = params_with({key: "WRITTEN"})
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("WRITTEN", f"{written}  # a comment"), encoding="utf-8")
+    assert f"{key.partition('.')[2]}: {written}: YAML takes this for one number" in refusal(path)
+    path.write_text(text.replace("WRITTEN", f"'{written}'"), encoding="utf-8")
+    if key == "dataset.root":
+        assert load_params(path).dataset.root == written
+    else:
+        assert f"partition.ratio = '{written}'" in refusal(path)
 
 
 def test_one_labeled_image_is_no_share_of_all_images(params_with: Write) -> None:

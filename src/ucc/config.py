@@ -118,7 +118,7 @@ class ViewsParams:
     crop: list[int] = number(low=16, multiple=16)
     flip_probability: float = number(low=0, high=1)
     scale_probability: float = number(low=0, high=1)
-    scale_range: list[float] = number(above=0)
+    scale_range: list[float] = number(above=0, high=16)
     strong_operations: list[int] = number(low=0)
     strong_strength: float = number(low=0, high=1)
     strong_per_head: bool
@@ -178,7 +178,7 @@ class MethodParams:
     """Which method trains the segmenter, and its switches."""
 
     name: str = choice(*METHODS)
-    unsup_weight: float = number(low=0)
+    unsup_weight: float = number(low=0, high=1e6)
     sharing: str = choice("cross_head", "cross_model")
     views: str = choice("none", "strong", "weak", "weak_strong")
     teacher_batchnorm: str = choice("batch", "running")

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -69,9 +70,10 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
         if processes > 1:
             if torch.distributed.is_torchelastic_launched() and params.nodes == 1:
                 _join_attempt(fabric.device)
+            _require_start_on_each_node(fabric, params)
             try:
                 fabric.launch()
-            except ValueError as error:  # of SLURM, too
+            except (ValueError, torch.distributed.DistError) as error:  # of SLURM, too; of nodes that never came
                 _refuse(_setup(params, error))
         yield fabric
     except BaseException:
@@ -80,6 +82,16 @@ def joined_devices(params: TrainParams, idle_parameters: bool) -> Iterator[Fabri
         for child in launcher.procs if isinstance(launcher, _SubprocessScriptLauncher) else ():
             child.kill()
         raise
+
+
+def _require_start_on_each_node(fabric: Fabric, params: TrainParams) -> None:
+    """Else the first node would wait for the others, which nobody starts, until patience ends."""
+    environment = cast(Any, fabric.strategy).cluster_environment
+    if params.nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
+        _refuse(
+            f"train.nodes = {params.nodes}: start the stage on each node, under srun or torchrun as docker/slurm.sh "
+            "does, or with MASTER_ADDR, MASTER_PORT and NODE_RANK set."
+        )
 
 
 def _join_attempt(device: torch.device) -> None:

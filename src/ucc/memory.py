@@ -4,13 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import torch
 
 from ucc.config import EvaluateParams, Params
 from ucc.errors import UserError
 
-# What a RuntimeError says that is one of memory: torch on a CPU, cuDNN, cuBLAS, and CUDA outside torch's allocator.
-_SIGNS = ("can't allocate memory", "ALLOC_FAILED", "CUDA error: out of memory", "CUDA out of memory")
+_OPENCV = "Insufficient memory"
+# What an error says that is one of memory: torch on a CPU, cuDNN, cuBLAS, CUDA outside torch's allocator, and OpenCV.
+_SIGNS = ("can't allocate memory", "ALLOC_FAILED", "CUDA error: out of memory", "CUDA out of memory", _OPENCV)
 # How torch tells that a process which prepares batches has ended, not of errors in it: that comes without its number.
 _LOST_WORKER = "DataLoader worker (pid"
 
@@ -25,7 +27,7 @@ def explained_out_of_memory(params: Params) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError, ConnectionResetError) as error:
+    except (MemoryError, RuntimeError, ConnectionResetError, cv2.error) as error:
         train, views = params.train, params.views
         if _LOST_WORKER in str(error) or isinstance(error, ConnectionResetError):
             raise UserError(
@@ -60,7 +62,7 @@ def explained_on_image(image: Path, size: Sequence[int], params: EvaluateParams)
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, cv2.error) as error:
         if not is_out_of_memory(error):
             raise
         windows = (
@@ -83,4 +85,4 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+    return isinstance(error, RuntimeError | cv2.error) and any(sign in str(error) for sign in _SIGNS)

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from ucc.config import PERTURBATIONS, PUBLISHED_RATIOS, SEVERITIES, Params, ratio_or_count
 from ucc.errors import UserError
 from ucc.overrides import readable
+
+# A plain scalar such as 1:16, which YAML 1.1 reads as 76.
+_SEXAGESIMAL = re.compile(r"^\s*\w+:\s+[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?(?=\s*(#|$))", re.MULTILINE)
 
 
 def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Params:
@@ -64,6 +68,11 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
         raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it in that encoding.") from error
     if "${" in text:
         raise UserError(f"{path}: '${{...}}' is not allowed; write the value itself, so that DVC sees it.")
+    if based := _SEXAGESIMAL.search(text):
+        raise UserError(
+            f"{path}: {based[0].strip()}: YAML takes this for one number, to the base of 60; write a share such as "
+            "1/16, or put text in quotes."
+        )
     # Hydra's own complaint about an unknown key does not say where it is; added by force, `_check_keys` does.
     try:
         read = map(readable, overrides)
@@ -220,7 +229,7 @@ def _check_relations(params: Params, where: str) -> None:
     )
     ramp = train.supervised_warmup + train.unsup_rampup
     require(
-        params.method.name == "supervised" or ramp < train.steps,
+        not _learns_from_unlabeled(params) or ramp < train.steps,
         f"train.supervised_warmup + train.unsup_rampup = {ramp} must be below train.steps = {train.steps}, or the "
         "unsupervised loss never reaches its full weight.",
     )
@@ -280,10 +289,14 @@ def _check_split(params: Params, require: Callable[[bool, str], None]) -> None:
     )
 
 
+def _learns_from_unlabeled(params: Params) -> bool:
+    return params.method.name != "supervised" and params.method.unsup_weight > 0
+
+
 def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:
     """Switches of the method that exclude each other."""
     method, partition = params.method, params.partition
-    if method.name != "supervised" and partition.labeled_ids is None:
+    if _learns_from_unlabeled(params) and partition.labeled_ids is None:
         ratio = ratio_or_count(partition.ratio)
         # The count of one image, an int, is equal to the share of all of them.
         require(

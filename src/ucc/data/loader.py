@@ -50,7 +50,7 @@ class StepBatches(Dataset[Batch]):
         self.unlabeled = manifest.subset("unlabeled") if unlabeled else ()
         if not self.labeled:
             raise UserError("The manifest holds no labelled image; choose a larger partition.ratio.")
-        if unlabeled and not self.unlabeled:
+        if unlabeled and not self.unlabeled and params.method.unsup_weight > 0:
             raise UserError(
                 f"method.name = {params.method.name} needs unlabelled images and the manifest holds none; choose a "
                 "smaller partition.ratio, add images without masks, or set method.name: supervised."
