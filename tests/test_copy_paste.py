@@ -1,6 +1,9 @@
 """DCSCP against slow NumPy written from Eqs. 5-6, and what its draws promise (decisions K-N)."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +12,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ucc.copy_paste import ClassConfidence, PasteDraws, class_presence, draw_paste
+from ucc.config import Params
+from ucc.copy_paste import ClassConfidence, Paste, PasteDraws, class_presence, draw_paste
+from ucc.data.loader import StepBatches
+from ucc.data.manifest import Manifest
 from ucc.losses import IGNORE
+from ucc.methods import build_method
 
 CLASSES = 4
 LARGEST_FLOAT32_BELOW_1 = float(np.nextafter(np.float32(1), np.float32(0)))
@@ -341,3 +348,27 @@ def test_pasting_leaves_the_inputs_as_they_were() -> None:
     assert not torch.equal(changed, images)
     assert torch.equal(images, before[0])
     assert torch.equal(labels, before[1])
+
+
+def test_pastes_differ_from_step_to_step_in_labeled_and_in_unlabeled_images(
+    tiny_dataset: Path,
+    tiny_manifest: Manifest,
+    tiny_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Of one and the same batch, and by CSCP, whose probabilities do not change while training goes on.
+    params = tiny_params("method.copy_paste.mode=cscp", "method.copy_paste.probability=1")
+    batch = StepBatches(tiny_dataset, tiny_manifest, params, unlabeled=True)[0]
+    seen: dict[bool, set[bytes]] = {True: set(), False: set()}
+
+    def note(*arguments: Any, within: bool, **others: Any) -> Paste:
+        paste = draw_paste(*arguments, within=within, **others)
+        seen[within].add(paste.mask.numpy().tobytes())
+        return paste
+
+    monkeypatch.setattr("ucc.methods.ucc.draw_paste", note)
+    method = build_method(params, num_classes=3)
+    with torch.no_grad():
+        for step in range(12):
+            method(batch, step)
+    assert min(map(len, seen.values())) > 3

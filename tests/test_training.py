@@ -418,6 +418,20 @@ def test_history_has_a_row_for_every_log_step_with_losses_and_rates(
     assert [float(row["lr"]) for row in table] == pytest.approx(expected, rel=1e-5)
 
 
+def test_dropout_draws_anew_in_every_step(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients, seeds = Trainer._gradients, []
+
+    def note(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        seeds.append(torch.initial_seed())
+        return gradients(self, batch, step)
+
+    monkeypatch.setattr(Trainer, "_gradients", note)
+    train(tiny_params("train.steps=3", "train.val_every=3", "method.name=supervised"), paths)
+    assert len(set(seeds)) == len(seeds) == 3
+
+
 def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(paths: TrainingPaths, tiny_params: LoadParams) -> None:
     params = tiny_params("method.name=supervised", "train.val_every=12")
     params.train.lr = 1e30  # more than params.yaml may say, so that it shows at once
