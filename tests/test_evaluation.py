@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -261,12 +262,17 @@ def test_undefined_means_are_no_nan_in_the_json(data: tuple[Path, tuple[Sample, 
 def with_test_images(
     tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: Callable[..., Params], tmp_path: Path
 ) -> Path:
-    """A folder in which `evaluate` runs on a network that has learnt nothing: two images are val and three test."""
+    """A folder in which `evaluate` runs on a network that has learnt nothing: two images are val and three test.
+
+    The final checkpoint is of step 300, the best one of step 200.
+    """
     samples = [replace(s, subset="test") if s.subset == "labeled" else s for s in tiny_manifest.samples]
     prepare_stage(tmp_path, tiny_dataset, Manifest(samples))
     info, model = DatasetInfo.read(tiny_dataset), tiny_params().model
     facts = replace(FACTS, classes=info.classes, colors=info.colors, model=model, manifest=Manifest(samples).hash)
-    save_segmenter(tmp_path / paths.FINAL, build_segmenter(model, info.num_classes, heads=2, seed=0), facts)
+    segmenter = build_segmenter(model, info.num_classes, heads=2, seed=0)
+    save_segmenter(tmp_path / paths.FINAL, segmenter, facts)
+    save_segmenter(tmp_path / paths.BEST, segmenter, replace(facts, step=200))
     return tmp_path
 
 
@@ -275,14 +281,33 @@ def stage(folder: Path, *changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("split", "images"), [("val", 2), ("test", 3)])
-def test_the_stage_measures_and_shows_the_split_that_is_asked_for(
-    with_test_images: Path, split: str, images: int
+@pytest.mark.parametrize(
+    ("checkpoint", "step", "split", "images"), [("final", 300, "val", 2), ("best", 200, "test", 3)]
+)
+def test_the_stage_measures_and_shows_the_checkpoint_and_the_split_that_are_asked_for(
+    with_test_images: Path, checkpoint: str, step: int, split: str, images: int
 ) -> None:
-    done = stage(with_test_images, f"evaluate.split={split}")
+    done = stage(with_test_images, f"evaluate.checkpoint={checkpoint}", f"evaluate.split={split}")
     assert done.returncode == 0, done.stderr
-    assert f"{images} images of {split}" in done.stdout
+    assert f"step {step}, {images} images of {split}" in done.stdout
     metrics = json.loads((with_test_images / paths.METRICS).read_text(encoding="utf-8"))
-    assert (metrics["split"], metrics["images"]) == (split, images)
+    told = {"checkpoint": checkpoint, "step": step, "split": split, "images": images}
+    assert {key: metrics[key] for key in told} == told
     shown = {path.stem.partition("_")[0] for path in (with_test_images / paths.PANELS).glob("*.png")}
     assert shown == {"val" if split == "val" else "labeled"}
+
+
+@pytest.mark.parametrize("checkpoint", ["final", "best"])
+def test_the_stage_measures_no_checkpoint_of_another_partition(
+    checkpoint: str,
+    with_test_images: Path,
+    tiny_manifest: Manifest,
+    tiny_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(with_test_images)
+    tiny_manifest.write(paths.MANIFEST)
+    main = runpy.run_path(str(REPOSITORY / "pipeline/evaluate.py"))["main"]
+    with pytest.raises(UserError, match=rf"{checkpoint}\.pt: trained with the partition .*stage `train`"):
+        main(tiny_params(f"evaluate.checkpoint={checkpoint}"))
+    assert not paths.METRICS.exists()

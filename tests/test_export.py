@@ -295,14 +295,17 @@ def test_the_stage_exports_no_checkpoint_of_other_data_nor_with_figures_of_anoth
     own = replace(FACTS, model=params.model, classes=info.classes, manifest=tiny_manifest.hash)
     main = runpy.run_path(str(REPOSITORY / "pipeline/export.py"))["main"]
     write_json(paths.METRICS, METRICS | {"fingerprint": FACTS.fingerprint, "step": FACTS.step})
-    for facts, told in (
-        (replace(own, manifest=FACTS.manifest), r"final\.pt: trained with the partition 89abcdef, .*stage `train`"),
-        (replace(own, step=200), r"evaluation\.json: measured of run 0123abcd after step 300, .*stage `evaluate`"),
+    unlike = r"evaluation\.json: measured of run 0123abcd after step 300, .*after step {}\. .*stage `evaluate`"
+    for checkpoint, path, facts, told in (
+        ("final", paths.FINAL, replace(own, manifest=FACTS.manifest), r"final\.pt: .*partition 89abcdef, .*`train`"),
+        ("final", paths.FINAL, replace(own, step=200), unlike.format(200)),
+        ("best", paths.BEST, replace(own, step=100), unlike.format(100)),
     ):
-        save_segmenter(paths.FINAL, build_segmenter(params.model, len(info.classes), heads=1, seed=0), facts)
+        save_segmenter(path, build_segmenter(params.model, len(info.classes), heads=1, seed=0), facts)
+        params.evaluate.checkpoint = checkpoint
         with pytest.raises(UserError, match=told):
             main(params)
-    assert [path.name for path in paths.FINAL.parent.iterdir()] == [paths.FINAL.name]
+    assert {*paths.FINAL.parent.iterdir()} == {paths.FINAL, paths.BEST}
 
 
 def test_the_revision_is_the_commit_marked_dirty_once_code_or_parameters_change(
