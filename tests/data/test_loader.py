@@ -81,6 +81,27 @@ def test_batches_differ_from_step_to_step_and_from_seed_to_seed(
     assert all(not torch.equal(first[name], tensors(other_seed[0])[name]) for name in names)
 
 
+@pytest.mark.parametrize(
+    ("moved", "expected"),
+    [
+        (1, {"labeled images": 4, "weak": 4}),
+        # Of the size of the crop, an image stays as it is, and only what is drawn for the strong view can change it.
+        (0, {"labeled images": 1, "weak": 1, "strong": 4}),
+    ],
+    ids=["weak views", "strong views"],
+)
+def test_one_image_is_shown_differently_in_every_step(
+    moved: int, expected: dict[str, int], tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    write_png(tmp_path / "image.png", np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    write_png(tmp_path / "mask.png", np.zeros((32, 32), np.uint8))
+    one_each = Manifest(Sample(subset, "image.png", "mask.png", subset) for subset in ("labeled", "unlabeled"))
+    params = tiny_params("views.flip_probability=0", f"views.scale_probability={moved}")
+    prepared = batches(tmp_path, one_each, params)
+    steps = [tensors(prepared[step]) for step in range(4)]
+    assert {name: len({step[name].numpy().tobytes() for step in steps}) for name in expected} == expected
+
+
 def test_the_shares_of_all_processes_make_up_the_batch_of_one(
     tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
 ) -> None:
