@@ -25,8 +25,10 @@ class Whole(nn.Module):
         self.segmenter = TwoParts()
 
 
-def test_heads_learn_at_their_own_rate_by_the_polynomial_schedule(tiny_params: LoadParams) -> None:
-    params = tiny_params("train.lr=0.1", "train.head_lr_multiplier=10", "train.steps=100").train
+@pytest.mark.parametrize("power", [0.9, 0.5])
+def test_heads_learn_at_their_own_rate_by_the_polynomial_schedule(power: float, tiny_params: LoadParams) -> None:
+    changes = ("train.lr=0.1", "train.head_lr_multiplier=10", "train.steps=100", f"train.poly_power={power}")
+    params = tiny_params(*changes).train
     model = Whole()
     optimizer = torch.optim.SGD(parameter_groups(model, params))
     of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
@@ -34,7 +36,7 @@ def test_heads_learn_at_their_own_rate_by_the_polynomial_schedule(tiny_params: L
         set_learning_rate(optimizer, params, step)
         for name, parameter in model.named_parameters():
             base = 0.1 if "encoder" in name else 1.0
-            assert of[id(parameter)]["lr"] == pytest.approx(base * (1 - step / 100) ** 0.9)
+            assert of[id(parameter)]["lr"] == pytest.approx(base * (1 - step / 100) ** power)
 
 
 def test_only_weights_of_convolutions_decay_and_each_parameter_is_in_one_group(tiny_params: LoadParams) -> None:
