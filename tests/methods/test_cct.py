@@ -20,6 +20,7 @@ from ucc.perturbations import PERTURBATIONS, Decode
 
 LoadParams = Callable[..., Params]
 CLASSES = 3
+NAMES = ("feature_noise", "feature_drop")
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,21 @@ def batch(tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams) 
 
 @pytest.fixture
 def cct(tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch) -> CCT:
-    """One auxiliary decoder; its perturbation doubles the features."""
+    """Two auxiliary decoders; the perturbation of one doubles the features, that of the other trebles them."""
 
-    def double(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
-        return 2 * features
+    def times(factor: int) -> Callable[..., Tensor]:
+        def perturb(features: Tensor, probabilities: Tensor, decode: Decode) -> Tensor:  # noqa: ARG001
+            return factor * features
 
-    monkeypatch.setitem(cast(dict[str, object], PERTURBATIONS), "feature_noise", double)
-    changes = ("method.cct.perturbations=[feature_noise]", "method.unlabeled_batchnorm=separate", "model.dropout=0")
+        return perturb
+
+    for factor, name in enumerate(NAMES, start=2):
+        monkeypatch.setitem(cast(dict[str, object], PERTURBATIONS), name, times(factor))
+    changes = (
+        f"method.cct.perturbations=[{','.join(NAMES)}]",
+        "method.unlabeled_batchnorm=separate",
+        "model.dropout=0",
+    )
     method = build_method(tiny_params("method.name=cct", *changes), CLASSES)
     assert isinstance(method, CCT)
     return method
@@ -46,10 +55,13 @@ def test_the_loss_is_the_distance_between_main_and_auxiliary_output(cct: CCT, ba
     with torch.no_grad():
         low, high = cct.segmenter.encode(batch.unlabeled.weak)
         target = functional.softmax(cct.segmenter.decode(0, (low, high), (32, 32)), dim=1)
-        learned = functional.softmax(upsample(cct.auxiliary[0]((low, 2 * high)), (32, 32)), dim=1)
+        learned = [
+            functional.softmax(upsample(head((low, factor * high)), (32, 32)), dim=1)
+            for factor, head in enumerate(cct.auxiliary, start=2)
+        ]
     pixels = batch.unlabeled.weak_valid
-    expected = ((learned - target) ** 2).mean(dim=1)[pixels].mean()
-    torch.testing.assert_close(cct(batch, 0).record["loss_unsup"], expected)
+    distances = [((output - target) ** 2).mean(dim=1)[pixels].mean() for output in learned]
+    torch.testing.assert_close(cct(batch, 0).record["loss_unsup"], sum(distances) / len(distances))
 
 
 def test_consistency_trains_auxiliary_decoders_and_encoder_but_not_the_main_decoder(cct: CCT, batch: Batch) -> None:
