@@ -68,17 +68,23 @@ def softmax(scores: Array) -> Array:
     return np.asarray(exponentials / exponentials.sum())
 
 
-def slow_supervised(scores: Iterable[Array], masks: NDArray[np.int64]) -> float:
-    """Eq. 1: for each head the mean cross-entropy over labelled pixels."""
+def slow_supervised(scores: Iterable[Array], masks: NDArray[np.int64], threshold: float = 1.0) -> float:
+    """Eq. 1: for each head the mean cross-entropy over labelled pixels, of these the ones that OHEM keeps.
+
+    It keeps those whose true class has at most the probability `threshold`, if they are enough.
+    """
     total = 0.0
     for head in scores:
-        losses = [
-            -np.log(softmax(head[b, :, y, x])[masks[b, y, x]])
-            for b, y, x in np.ndindex(masks.shape)
-            if masks[b, y, x] != 255
+        true_class = [
+            softmax(head[b, :, y, x])[masks[b, y, x]] for b, y, x in np.ndindex(masks.shape) if masks[b, y, x] != 255
         ]
-        total += float(np.mean(losses))
+        total += float(np.mean([-np.log(p) for p in true_class if p <= threshold]))
     return total
+
+
+def running_statistics(module: nn.Module) -> list[Tensor]:
+    """Of all BatchNorm layers; they change in place."""
+    return [buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
 
 def shares_of(record: Mapping[str, Tensor]) -> dict[str, float]:

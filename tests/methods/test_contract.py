@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from slow_reference import PixelHeads, random_batch, running_statistics, slow_supervised
 from torch import nn
 
 from ucc.config import METHODS, Params
@@ -155,8 +156,14 @@ def test_a_method_gets_the_views_it_asks_for(
 ) -> None:
     params = tiny_params(f"method.name={name}", f"method.views={views}")
     method = build_method(params, CLASSES)
-    batches = StepBatches(tiny_dataset, tiny_manifest, params, method.uses_unlabeled, method.strong_views)
-    assert torch.isfinite(method(batches[0], 0).total)
+    batch = StepBatches(tiny_dataset, tiny_manifest, params, method.uses_unlabeled, method.strong_views)[0]
+    assert torch.isfinite(method(batch, 0).total)
+    if batch.unlabeled is None:
+        assert not method.uses_unlabeled
+    else:
+        # Of weak and strong views each of UCC's heads has one of its own (views.strong_per_head).
+        learns_on = {"ucc": 2 if views == "weak_strong" else 1, "mean_teacher": 1}
+        assert len(batch.unlabeled.strong) == learns_on.get(name, 0)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -166,3 +173,57 @@ def test_hard_example_mining_changes_the_labeled_loss(name: str, batch: Batch, t
     plain = build_method(tiny_params(*changes), CLASSES)(batch, 0).record["loss_sup"]
     mined = build_method(tiny_params(*changes, *ohem), CLASSES)(batch, 0).record["loss_sup"]
     assert mined > 1.2 * plain  # 10 pixels an image, the hardest ones
+
+
+# Beside it, GCT's labelled loss has that of its flaw detector (test_gct.py).
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "gct"])
+@pytest.mark.parametrize("threshold", [1.0, 0.7])
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_the_labeled_loss_is_that_of_all_heads_and_the_whole_loss_of_the_warm_up(
+    warmup: int, threshold: float, name: str, tiny_params: LoadParams
+) -> None:
+    mining = f"method.ohem.enabled={'true' if threshold < 1 else 'false'}"
+    ohem = (mining, f"method.ohem.threshold={threshold}", "method.ohem.min_kept=1")
+    changes = (f"method.name={name}", "method.copy_paste.mode=none", f"train.supervised_warmup={warmup}", *ohem)
+    method, batch = build_method(tiny_params(*changes), CLASSES), random_batch(2)
+    stub = PixelHeads(heads=len(method.segmenter.heads))
+    if name == "cct":
+        batch = replace(batch, unlabeled=None)  # whose features are not those of pixels
+    for part in {"segmenter", "student"} & dict(method.named_children()).keys():
+        setattr(method, part, deepcopy(stub))
+    losses = method(batch, 0)
+    expected = slow_supervised(stub.scores(batch.labeled.images), batch.labeled.masks.numpy(), threshold)
+    assert losses.record["loss_sup"].item() == pytest.approx(expected, rel=1e-5)
+    if warmup:
+        assert losses.total.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "supervised"])
+@pytest.mark.parametrize("teacher", ["batch", "running"])
+@pytest.mark.parametrize("mode", ["joint", "separate", "untracked"])
+def test_untracked_images_and_running_teachers_leave_no_trace_in_the_running_statistics(
+    mode: str, teacher: str, name: str, batch: Batch, tiny_params: LoadParams
+) -> None:
+    assert batch.unlabeled is not None
+    changes = (f"method.name={name}", "method.copy_paste.mode=none", "model.dropout=0")
+    passes = (f"method.unlabeled_batchnorm={mode}", f"method.teacher_batchnorm={teacher}")
+    method, clean = (build_method(tiny_params(*changes, *passes), CLASSES) for _ in range(2))
+    method(batch, 0)
+    with torch.no_grad():
+        # The other two teach in the pass that learns.
+        if teacher == "batch" and name in ("mean_teacher", "cps", "ucc"):
+            clean.segmenter(batch.unlabeled.weak)
+        getattr(clean, "student", clean.segmenter)(batch.labeled.images)
+    pairs = zip(running_statistics(method), running_statistics(clean), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs) is (mode == "untracked")
+
+
+# GCT has no pass for pseudo labels.
+@pytest.mark.parametrize("name", ["mean_teacher", "cct", "cps", "ucc"])
+def test_a_running_teacher_teaches_something_else(name: str, batch: Batch, tiny_params: LoadParams) -> None:
+    changes = (f"method.name={name}", "method.copy_paste.mode=none", "model.dropout=0")
+    losses = [
+        build_method(tiny_params(*changes, f"method.teacher_batchnorm={mode}"), CLASSES)(batch, 0).record["loss_unsup"]
+        for mode in ("batch", "running")
+    ]
+    assert losses[0] != losses[1]
