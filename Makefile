@@ -12,8 +12,9 @@ KEY := $(shell { cat $(LOCK) pyproject.toml; pwd; } | cksum | tr -d ' ')
 # Not exported for make itself: there, python3 must remain the user's own.
 ACTIVATE := PATH="$$PWD/$(VENV)/bin:$$PATH"
 COMPILE := $(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet
-# Several tests at once, each on one core; more than four would mostly wait for the few that take a minute.
-PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+# Several tests at once, each on one core, and one more, since tests of whole processes wait for a fifth of their time;
+# more than four would mostly wait for the few that take a minute.
+PYTEST := pytest --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 --dist worksteal
 # By themselves: each of several at once would build the images and run the pipeline for itself. Skipped without an engine.
 DOCKER_TESTS := pytest -m docker tests/test_docker.py
 
