@@ -1,4 +1,4 @@
-# `make help` lists the targets. Needed: git, make and Python 3.11 or newer; all else goes into .venv.
+# `make help` lists the targets. Needed: git, make and Python 3.11 or 3.12 (newer may work); all else goes into .venv.
 
 # Before anything is touched: shells, first lines of scripts and lists of paths would take such a path for several.
 $(if $(word 2,$(CURDIR)/.),$(error The path of this folder holds a space: '$(CURDIR)'. Move or rename it, then run make again))
