@@ -88,7 +88,7 @@ environment: python
 	@$(PYTHON) -m venv --clear $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' $(LOCK) > $(VENV)/uv.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
-	@VIRTUAL_ENV="$$PWD/$(VENV)" $(VENV)/bin/uv pip sync --require-hashes $(LOCK)
+	@VIRTUAL_ENV="$$PWD/$(VENV)" $(VENV)/bin/uv pip sync --require-hashes --compile-bytecode $(LOCK)
 	@VIRTUAL_ENV="$$PWD/$(VENV)" $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@echo $(KEY) > $(VENV)/made-from
 
