@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ os.environ["UCC_RUNTIME"] = "host"  # tests of the container set their own
 # Shells start what runs in the background with Ctrl-C ignored, which these tests and what they start would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # when those that are left out are gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the files with slow tests out among the processes, each of which begins with its own.
+
+    xdist gives every process an equal part of the list, in its order, and moves what is left over. By the alphabet, one
+    process would be alone with the slowest tests in the end.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    slow: dict[Path, list[pytest.Item]] = {item.path: [] for item in items if item.get_closest_marker("slow")}
+    quick: list[pytest.Item] = []
+    for item in items:
+        slow.get(item.path, quick).append(item)
+    parts = [list(chain.from_iterable(list(slow.values())[start::processes])) for start in range(processes)]
+    share = len(items) // processes
+    for part in parts:
+        missing = max(share - len(part), 0)
+        part += quick[:missing]
+        del quick[:missing]
+    items[:] = [*chain.from_iterable(parts), *quick]
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[Image, Image]:
