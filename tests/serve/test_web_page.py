@@ -423,19 +423,62 @@ def test_a_kind_that_the_service_does_not_read_is_converted(page: Page, service:
     assert service.bodies[-1].startswith(b"\xff\xd8")
 
 
-def test_a_turned_photograph_lies_under_its_classes_as_the_service_turns_it(page: Page, tmp_path: Path) -> None:
-    drawn = np.zeros((16, 32, 3), np.uint8)
-    drawn[:, :16, 0] = drawn[:, 16:, 2] = 250
-    exif = PillowImage.Exif()
-    exif[0x0112] = 6  # Orientation: turn by 90 degrees clockwise
-    PillowImage.fromarray(drawn).save(tmp_path / "turned.jpg", exif=exif, quality=100)
-    choose(page, tmp_path / "turned.jpg")
-    classes = np.zeros((32, 16), np.intp)
-    classes[16:] = 2
-    set_opacity(page, 100)
-    np.testing.assert_array_equal(pixels(page)[..., :3], np.asarray(COLORS)[classes])
+# What sets a picture upright, by its EXIF orientation.
+UPRIGHT = {
+    1: lambda lying: lying,
+    2: np.fliplr,
+    3: lambda lying: np.rot90(lying, 2),
+    4: np.flipud,
+    5: lambda lying: lying.swapaxes(0, 1),
+    6: lambda lying: np.rot90(lying, -1),
+    7: lambda lying: np.rot90(lying, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+def with_late_exif(encoded: bytes) -> bytes:
+    """A PNG whose EXIF follows the pixels, as some programs append it."""
+    start = encoded.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(encoded[start : start + 4], "big")
+    return encoded[:start] + encoded[end:-12] + encoded[start:end] + encoded[-12:]
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "late.png", "webp"])
+def test_a_turned_photograph_lies_under_its_classes_as_the_service_turns_it(
+    page: Page, service: Recorder, tmp_path: Path, kind: str
+) -> None:
+    drawn = np.zeros((32, 48, 3), np.uint8)
+    drawn[..., 2] = 250
+    drawn[:16, :32] = drawn[16:, :16] = (250, 0, 0)
+    for orientation, upright in UPRIGHT.items():
+        file = tmp_path / f"{orientation}.{kind}"
+        exif = PillowImage.Exif()
+        exif[0x0112] = orientation
+        PillowImage.fromarray(drawn).save(file, exif=exif, quality=100, lossless=True)
+        if kind == "late.png":
+            file.write_bytes(with_late_exif(file.read_bytes()))
+        choose(page, file)
+        classes = upright(drawn).argmax(axis=2)
+        set_opacity(page, 100)
+        np.testing.assert_array_equal(pixels(page)[..., :3], np.asarray(COLORS)[classes])
+        set_opacity(page, 0)
+        np.testing.assert_array_equal(pixels(page)[..., :3].argmax(axis=2), classes)
+        if orientation > 1 and kind in ("late.png", "webp"):
+            expect(page.locator("#status")).to_contain_text("Sent as JPEG, turned as the file says.")
+        else:
+            assert service.bodies[-1] == file.read_bytes()
+
+
+@pytest.mark.parametrize("exif", [b"no TIFF", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff"])
+def test_a_webp_with_damaged_exif_is_opened_as_it_lies(
+    page: Page, service: Recorder, image: np.ndarray, tmp_path: Path, exif: bytes
+) -> None:
+    file = tmp_path / "damaged.webp"
+    PillowImage.fromarray(image).save(file, exif=exif, lossless=True)
+    choose(page, file)
+    assert service.bodies[-1] == file.read_bytes()
     set_opacity(page, 0)
-    np.testing.assert_array_equal(pixels(page)[..., :3].argmax(axis=2), classes)
+    np.testing.assert_array_equal(pixels(page)[..., :3], image)
 
 
 def test_of_a_picture_that_the_browser_cannot_show_the_classes_are_seen(

@@ -1,5 +1,7 @@
 // From a file of the user to what is sent and what is shown, pixel by pixel the same.
 
+import { openTurned } from "./orientation.js";
+
 // What the service reads; other kinds that the browser knows are converted.
 const KINDS = new Set(["image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"]);
 const QUALITY = 0.95;
@@ -14,7 +16,8 @@ const QUALITY = 0.95;
  */
 export async function openPicture(file, limits) {
   const name = file.name || "picture";
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+  const turned = await openTurned(file);
+  const bitmap = turned ?? (await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null));
   if (!bitmap) {
     if (file.size > limits.bytes) {
       throw new Error(
@@ -25,22 +28,24 @@ export async function openPicture(file, limits) {
     return { name, body: file, bitmap, notes: ["This browser cannot show such a file; you see its classes alone."] };
   }
   const pixels = bitmap.width * bitmap.height;
-  if (pixels <= limits.pixels && file.size <= limits.bytes && KINDS.has(file.type)) {
+  if (!turned && pixels <= limits.pixels && file.size <= limits.bytes && KINDS.has(file.type)) {
     return { name, body: file, bitmap, notes: [] };
   }
   const smaller = await shrink(bitmap, limits);
   const resized = smaller.bitmap.width !== bitmap.width || smaller.bitmap.height !== bitmap.height;
   const note = resized
     ? `Scaled down from ${size(bitmap)} to ${size(smaller.bitmap)}, the most that the service takes.`
-    : `Sent as JPEG, ${reason(file, limits)}.`;
+    : `Sent as JPEG, ${reason(file, limits, turned)}.`;
   return { name, ...smaller, notes: [note] };
 }
 
 /** Why a file is not sent as it is, though the service takes as many pixels. */
-const reason = (file, limits) =>
-  KINDS.has(file.type)
+function reason(file, limits, turned) {
+  if (turned) return "turned as the file says";
+  return KINDS.has(file.type)
     ? `since the service takes ${megabytes(limits.bytes)} and the file has ${megabytes(file.size)}`
     : "so that the service can read it";
+}
 
 /** JPEG of at most so many pixels and bytes, and the pixels that the service will find in it. */
 async function shrink(bitmap, limits) {
