@@ -523,6 +523,37 @@ def test_all_text_can_be_read_in_both_color_schemes(browser: Browser, address: s
             assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, ink, paper)
 
 
+def seen(page: Page, selector: str) -> np.ndarray:
+    """What the screen shows of an element, RGB (H, W, 3) in CSS pixels."""
+    return decode(page.locator(selector).screenshot())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_with_colors_forced_by_the_user_all_that_colors_tell_is_still_told(
+    browser: Browser, address: str, picture: Path, image: np.ndarray, scheme: str
+) -> None:
+    with watched(browser, address, color_scheme=scheme, forced_colors="active") as page:
+        choose(page, picture)
+        row, column = np.argwhere(image.argmax(axis=2) == 2)[0]
+        point(page, column, row)
+        for swatch in ("#tip .swatch", "#legend li:nth-child(3) .swatch"):
+            np.testing.assert_array_equal(seen(page, swatch)[8, 8], COLORS[2])
+        ring = seen(page, "#ring")
+        assert (ring == 255).all(axis=2).any()
+        assert (ring == 0).all(axis=2).any()
+        bar = seen(page, "#legend li:first-child .bar")[1]
+        assert (bar[5] != bar[-5]).any()
+        chosen, other = (seen(page, f".choice label:has([value={layer}]) span") for layer in ("classes", "uncertainty"))
+        assert (chosen[3, 20] != other[3, 20]).any()
+        assert len(np.unique(seen(page, "#choose")[12:-12, 20:-20].reshape(-1, 3), axis=0)) > 2  # its text
+        edges = [seen(page, f"#legend li:nth-child({place}) .row")[10:-10, 1] for place in (1, 2, 3)]
+        assert [len(np.unique(edge, axis=0)) > 1 for edge in edges] == [False, False, True]
+        page.click("#legend li:nth-child(2) .row")
+        page.mouse.move(1, 1)
+        pressed = seen(page, "#legend li:nth-child(2) .row")[10:-10, 1]
+        assert (pressed != edges[1][0]).any(axis=1).all()
+
+
 def filtered_png(values: np.ndarray, filters: np.ndarray) -> bytes:
     """A grey PNG whose rows have the filters of section 9 of the PNG specification."""
     rows = []
