@@ -320,6 +320,46 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_a_finger_finds_the_clas
     assert phone.evaluate(widest) == 360
 
 
+@pytest.mark.parametrize("wide", [320, 412])
+def test_on_a_phone_the_label_of_the_probe_stays_on_the_screen(
+    phone: Page, address: str, tmp_path: Path, wide: int
+) -> None:
+    def check() -> None:
+        expect(phone.locator("#tip")).to_be_visible()
+        left, right, window, content = phone.evaluate(
+            """() => {
+              const { left, right } = document.getElementById("tip").getBoundingClientRect();
+              const { clientWidth, scrollWidth } = document.documentElement;
+              return [left, right, clientWidth, scrollWidth];
+            }"""
+        )
+        assert 0 <= left < right <= window == content
+
+    def touch(share: float) -> None:
+        """Touch the picture at a share of its width."""
+        frame = phone.locator("#canvas").bounding_box()
+        assert frame is not None
+        phone.locator("#canvas").tap(position={"x": share * frame["width"], "y": 20})
+
+    phone.set_viewport_size({"width": wide, "height": 640})
+    for name, size in {"tall": (160, 16), "wide": (18, 24)}.items():
+        choose(phone, write_image(tmp_path / f"{name}.png", np.full((*size, 3), (10, 200, 10), np.uint8)))
+        for share in (0.05, 0.45, 0.55, 0.95):
+            touch(share)
+            check()
+    phone.set_viewport_size({"width": 640, "height": wide})
+    touch(0.95)
+    phone.set_viewport_size({"width": wide, "height": 640})  # what a finger marked stays marked
+    check()
+    tall = (tmp_path / "tall.png").read_bytes()
+    told = phone.request.post(f"{address}segment", data=tall, headers={"Accept": "application/json"}).json()
+    told["classes"] = [entry | {"name": "a long name " * 5} for entry in told["classes"]]
+    answer_first(phone, {"json": told})
+    choose(phone, tmp_path / "tall.png")
+    touch(0.5)
+    check()
+
+
 def test_an_error_is_shown_in_place_and_what_was_there_stays(page: Page, picture: Path, tmp_path: Path) -> None:
     choose(page, picture)
     before = pixels(page)
