@@ -248,10 +248,12 @@ def test_everything_can_be_done_from_the_keyboard(page: Page, picture: Path, ima
     expect(page.locator("[value=classes]")).to_be_checked()
 
 
-GIVE = """([event, transfer, encoded, name, type]) => {
+GIVE = """([event, transfer, files]) => {
   const data = new DataTransfer();
-  if (encoded === null) data.setData("text/plain", "no picture");
-  else data.items.add(new File([Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0))], name, { type }));
+  if (files.length === 0) data.setData("text/plain", "no picture");
+  for (const [encoded, name, type] of files) {
+    data.items.add(new File([Uint8Array.from(atob(encoded), (c) => c.charCodeAt(0))], name, { type }));
+  }
   const kind = event === "paste" ? ClipboardEvent : DragEvent;
   const target = document.getElementById("stage");
   target.dispatchEvent(new kind(event, { [transfer]: data, bubbles: true, cancelable: true }));
@@ -262,14 +264,50 @@ GIVE = """([event, transfer, encoded, name, type]) => {
 def test_a_picture_can_be_pasted_and_dropped(
     page: Page, picture: Path, image: np.ndarray, event: str, transfer: str
 ) -> None:
-    page.evaluate(GIVE, [event, transfer, None, "", ""])
+    page.evaluate(GIVE, [event, transfer, []])
     expect(page.locator("#error")).to_be_visible()
     encoded = base64.b64encode(picture.read_bytes()).decode()
-    page.evaluate(GIVE, [event, transfer, encoded, "given.png", "image/png"])
+    page.evaluate(GIVE, [event, transfer, [[encoded, "given.png", "image/png"]]])
     expect(page.locator("#status")).to_have_text(f"given.png, {SIZE[1]} × {SIZE[0]}")
     expect(page.locator("#error")).to_be_hidden()
     set_opacity(page, 0)
     np.testing.assert_array_equal(pixels(page)[..., :3], image)
+
+
+def test_of_several_files_the_first_picture_is_taken_and_that_is_said(page: Page, picture: Path) -> None:
+    encoded = base64.b64encode(picture.read_bytes()).decode()
+    notes = ["", "notes.txt", "text/plain"]
+    told = "One picture is taken at a time; of these 3 files it is"
+    pictures = [[encoded, name, "image/png"] for name in ("first.png", "second.png")]
+    page.evaluate(GIVE, ["drop", "dataTransfer", [notes, *pictures]])
+    expect(page.locator("#status")).to_have_text(f"first.png, {SIZE[1]} × {SIZE[0]}. {told} first.png.")
+    page.evaluate(GIVE, ["drop", "dataTransfer", [notes] * 3])
+    expect(page.locator("#error-text")).to_contain_text(f"{told} notes.txt.")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_folder_that_is_dropped_is_told_to_be_unreadable(page: Page, tmp_path: Path, several: bool) -> None:
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "trip").mkdir()
+    dropped = [str(tmp_path / "holiday"), *([str(tmp_path / "trip")] if several else [])]
+    stage = page.locator("#stage").bounding_box()
+    assert stage is not None
+    devtools = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": stage["x"] + 20, "y": stage["y"] + 20}
+        data = {"items": [], "files": dropped, "dragOperationsMask": 1}
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+    expect(page.locator("#error-text")).to_contain_text("holiday cannot be read. It is a folder, or")
+    expect(page.locator("#again")).to_be_hidden()
+
+
+def test_a_file_that_was_moved_before_the_next_try_is_told_to_be_unreadable(page: Page, picture: Path) -> None:
+    answer_first(page, {"status": 502, "body": ""})
+    page.set_input_files("#file", picture)
+    expect(page.locator("#again")).to_be_visible()
+    picture.unlink()
+    page.click("#again")
+    expect(page.locator("#error-text")).to_contain_text("street.png cannot be read. It is a folder, or it was moved")
 
 
 def test_what_is_saved_is_what_ucc_segment_writes(page: Page, model: Path, picture: Path, tmp_path: Path) -> None:

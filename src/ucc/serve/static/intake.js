@@ -3,7 +3,7 @@
 import { byId } from "./dom.js";
 
 /**
- * @param {(file: File) => void} onFile told the picture
+ * @param {(file: File, notes: string[]) => void} onFile told the picture, and what the user should know
  * @param {(message: string) => void} onNothing told why there is none
  */
 export function listen(onFile, onNothing) {
@@ -15,15 +15,16 @@ export function listen(onFile, onNothing) {
     byId(input).addEventListener("change", ({ target }) => {
       const [file] = target.files;
       target.value = ""; // so that the same file can be chosen again
-      if (file) onFile(file);
+      if (file) onFile(file, []);
     });
   }
   byId("invitation").addEventListener("click", () => byId("file").click());
 
   const take = ({ files }, missing) => {
     const file = [...files].find(({ type }) => type.startsWith("image/")) ?? files[0];
-    if (file) onFile(file);
-    else onNothing(missing);
+    if (!file) onNothing(missing);
+    else if (files.length === 1) onFile(file, []);
+    else onFile(file, [`One picture is taken at a time; of these ${files.length} files it is ${file.name}.`]);
   };
   document.addEventListener("paste", (event) => {
     take(event.clipboardData, "The clipboard holds no picture.");

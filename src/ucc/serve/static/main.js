@@ -33,9 +33,9 @@ async function start() {
   }
 }
 
-/** Segment a picture; what is shown stays until the answer is there. */
-async function open(file) {
-  again = () => open(file);
+/** Segment a picture; what is shown stays until the answer is there. `notes` are what the user should know of it. */
+async function open(file, notes) {
+  again = () => open(file, notes);
   if (!model) await start();
   if (!model) return;
   work?.abort();
@@ -52,9 +52,10 @@ async function open(file) {
     });
     job.signal.throwIfAborted();
     panel.show(picture, answer);
-    shown = [`${picture.name}, ${answer.width} × ${answer.height}`, ...picture.notes].join(". ");
+    const size = `${picture.name}, ${answer.width} × ${answer.height}`;
+    shown = [size, [...picture.notes, ...notes].join(" ")].filter(Boolean).join(". ");
   } catch (error) {
-    if (!job.signal.aborted) showError(error.message, error.retry);
+    if (!job.signal.aborted) showError([error.message, ...notes].join(" "), error.retry);
   } finally {
     if (work === job) rest();
   }

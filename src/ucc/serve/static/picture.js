@@ -12,10 +12,11 @@ const QUALITY = 0.95;
  * @param {{bytes: number, pixels: number}} limits
  * @returns {Promise<{name: string, body: Blob, bitmap: ImageBitmap | null, notes: string[]}>} `bitmap` is null where the
  *   browser cannot show what the service may well read, such as TIFF; `notes` are what the user should know
- * @throws {Error} if the file is too large and cannot be made smaller
+ * @throws {Error} if the file cannot be read, or is too large and cannot be made smaller
  */
 export async function openPicture(file, limits) {
   const name = file.name || "picture";
+  await checkReadable(file, name);
   const turned = await openTurned(file);
   const bitmap = turned ?? (await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null));
   if (!bitmap) {
@@ -37,6 +38,15 @@ export async function openPicture(file, limits) {
     ? `Scaled down from ${size(bitmap)} to ${size(smaller.bitmap)}, the most that the service takes.`
     : `Sent as JPEG, ${reason(file, limits, turned)}.`;
   return { name, ...smaller, notes: [note] };
+}
+
+/** A folder that was dropped looks like a file, and a file may have been moved or changed since it was chosen. */
+async function checkReadable(file, name) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error(`${name} cannot be read. It is a folder, or it was moved or changed; choose a picture again.`);
+  }
 }
 
 /** Why a file is not sent as it is, though the service takes as many pixels. */
