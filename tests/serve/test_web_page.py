@@ -449,6 +449,31 @@ def test_work_can_be_cancelled_and_a_newer_picture_wins(page: Page, picture: Pat
     assert pixels(page).shape == (5, 24, 4)
 
 
+def test_the_focus_goes_on_when_the_button_that_had_it_disappears(page: Page, picture: Path) -> None:
+    def press(button: str) -> None:
+        expect(page.locator(button)).to_be_visible()
+        page.press(button, "Enter")
+
+    refusal = {"status": 502, "body": ""}
+    answer_first(page, refusal, refusal)
+    page.set_input_files("#file", picture)
+    press("#again")
+    expect(page.locator("#choose")).to_be_focused()  # as long as there is no picture
+    press("#again")
+    expect(page.locator("#status")).to_have_text("street.png, 24 × 18")
+    page.route("**/segment", lambda _: None, times=1)  # never answered
+    page.set_input_files("#file", picture)
+    press("#cancel")
+    expect(page.locator("#canvas")).to_be_focused()
+    answer_first(page, refusal)
+    page.set_input_files("#file", picture)
+    expect(page.locator("#again")).to_be_visible()
+    page.focus("#again")
+    page.evaluate(GIVE, ["paste", "clipboardData", []])  # after this there is nothing to try again
+    expect(page.locator("#again")).to_be_hidden()
+    expect(page.locator("#canvas")).to_be_focused()
+
+
 def with_limits(page: Page, service: str, **limits: int) -> None:
     """Load the page anew, from a service of other limits."""
 

@@ -1,7 +1,7 @@
 // The page: from a picture of the user to the service's answer, and what is said on the way.
 
 import { fetchModel, segment } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, hide } from "./dom.js";
 import { limitsOf, showFacts } from "./facts.js";
 import { listen } from "./intake.js";
 import { openPicture } from "./picture.js";
@@ -73,15 +73,16 @@ function tell(message, share) {
 function rest() {
   work = null;
   byId("status").textContent = shown;
-  byId("progress").hidden = true;
+  hide(byId("progress"));
 }
 
 function showError(message, retry = false) {
   byId("error").hidden = false;
   byId("error-text").textContent = message;
-  byId("again").hidden = !retry;
+  if (retry) byId("again").hidden = false;
+  else hide(byId("again"));
 }
 
 function hideError() {
-  byId("error").hidden = true;
+  hide(byId("error"));
 }
