@@ -5,12 +5,14 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from hostile import HOSTILE, SIDE, TIFF_LONG, TIFF_LONG8, TIFF_SHORT, jpeg, jpeg_of_scans, set_meaning_of_alpha, tiff
 from PIL import Image as PillowImage
+from tiffs import GREY, GREY_FROM_WHITE, PLANE_BY_PLANE, RGB, SIGNED, write_tiff
 
 from ucc.errors import UserError
 from ucc.images import MAX_SCANS, decode_image, read_header, read_image
@@ -108,6 +110,67 @@ def test_a_tiff_of_colours_that_decoders_do_not_agree_on_is_refused(image: np.nd
     PillowImage.frombytes("LAB", image.shape[1::-1], image.tobytes()).save(path)
     with pytest.raises(UserError, match=r"a\.tif: a TIFF of CIELab colours"):
         read_image(path)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_tiff_may_be_stored_plane_by_plane_in_either_order_and_be_a_bigtiff(
+    image: np.ndarray, kind: type, big: bool, order: str, tmp_path: Path
+) -> None:
+    pixels = (image.astype(int) * (257 if kind is np.uint16 else 1)).astype(kind)
+    for planar in (1, PLANE_BY_PLANE):
+        path = write_tiff(tmp_path / "a.tif", pixels, RGB, planar, order=order, big=big)
+        assert read_header(path.read_bytes()) == (40, 64, True)
+        np.testing.assert_array_equal(read_image(path), image)
+
+
+def test_alpha_of_a_bigtiff_changes_no_colour(image: np.ndarray, tmp_path: Path) -> None:
+    alpha = np.arange(40 * 64).reshape(40, 64).astype(np.uint8)
+    path = write_tiff(tmp_path / "a.tif", np.dstack([image, alpha]), RGB, extra=(2,), big=True)
+    np.testing.assert_array_equal(read_image(path), image)
+
+
+@pytest.mark.parametrize("planar", [1, PLANE_BY_PLANE])
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+def test_a_tiff_of_which_the_last_byte_is_missing_is_refused(
+    image: np.ndarray, big: bool, planar: int, tmp_path: Path
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", image, RGB, planar, big=big)
+    whole = path.read_bytes()
+    for length in (len(whole) - 1, len(whole) * 6 // 10):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"a\.tif: an image that is cut off or damaged"):
+            read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kind", "options", "message"),
+    [
+        (3, np.uint8, {"photometric": GREY}, "3 channels that it does not call colours; write .* photometric=RGB"),
+        (4, np.uint16, {"photometric": GREY, "extra": (0, 0, 0)}, "4 channels that it does not call colours"),
+        (2, np.uint16, {"photometric": GREY, "extra": (0,)}, "2 channels that it does not call colours"),
+        (2, np.uint8, {"photometric": GREY_FROM_WHITE, "extra": (0,)}, "2 channels that it does not call colours"),
+        (5, np.uint8, {"photometric": RGB, "extra": (0, 0)}, "5 channels; save the three"),
+        (4, np.uint8, {"photometric": RGB, "extra": (0,), "planar": PLANE_BY_PLANE}, "4 channels, stored plane by"),
+        (1, np.int16, {"photometric": GREY, "sample_format": SIGNED}, "signed or floating-point numbers"),
+        (1, np.float32, {"photometric": GREY, "sample_format": 3}, "neither 8 nor 16 bits a channel but 32"),
+        (3, np.uint8, {"photometric": RGB, "compression": 34712}, "compression 34712, which is not read; save it"),
+        (3, np.uint8, {"photometric": RGB, "compression": 50000}, "compression 50000, which is not read; save it"),
+    ],
+)
+def test_a_tiff_of_which_no_picture_or_half_of_one_would_be_made_is_refused_with_the_remedy(
+    channels: int, kind: type, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    pixels = np.full((40, 64, channels), 9, kind)
+    path = write_tiff(tmp_path / "a.tif", pixels[..., 0] if channels == 1 else pixels, **options)
+    with pytest.raises(UserError, match=rf"a\.tif: a TIFF of {message}"):
+        read_image(path)
+
+
+def test_a_directory_that_nobody_could_read_ends_soon() -> None:
+    endless = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 2**60) + bytes(200_000)
+    assert read_header(endless) is None
 
 
 def test_a_photograph_is_turned_as_its_exif_orientation_says(tmp_path: Path) -> None:

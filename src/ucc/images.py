@@ -4,10 +4,9 @@ Headers are read before anything is decoded, because decoders allocate what a he
 lacks. NumPy and OpenCV only.
 """
 
-import math
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,15 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ucc import tiff
 from ucc.errors import UserError
 from ucc.pixel_limit import MAX_PIXELS
 
 # A progressive JPEG has about ten, and each is work on all pixels: one of thousands would keep a core busy for minutes.
 MAX_SCANS = 100
-# A tag of TIFF files, and its value for the one kind of colours that decoders do not agree on.
-PHOTOMETRIC, CIELAB = 262, 8
-# A tag that tells what further channels are: alpha by which colours are multiplied already, or are not.
-EXTRA_SAMPLES, MULTIPLIED, NOT_MULTIPLIED = 338, 1, 2
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 ByteOrder = Literal["little", "big"]
@@ -71,8 +67,10 @@ def decode_image(encoded: bytes) -> NDArray[np.uint8]:
         raise UserError(f"declares {header.width}x{header.height} pixels, more than {MAX_PIXELS:,}; shrink it.")
     if not header.whole:
         raise UserError("an image that is cut off or damaged.")
+    if encoded.startswith(tiff.SIGNATURES):
+        encoded = tiff.with_colors_kept(encoded)
     try:
-        pixels = cv2.imdecode(np.frombuffer(_with_colors_kept(encoded), np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # on some damage it raises, on most it returns None
         pixels = None
     if pixels is None:
@@ -87,7 +85,7 @@ def read_header(encoded: bytes) -> Header | None:
     """The header of an encoded image; None if it is of no known kind or its header is cut off or damaged.
 
     Raises:
-        UserError: for a JPEG of more than `MAX_SCANS` scans, or a TIFF of CIELab colours.
+        UserError: for a JPEG of more than `MAX_SCANS` scans, or a TIFF of which decoders make different pictures.
     """
     for signature, read in _READERS.items():
         if encoded.startswith(signature):
@@ -153,54 +151,9 @@ def _read_bmp(encoded: bytes) -> Header:
     return Header(height, width, compressed or _number(encoded, 10, 4, "little") + row * height <= len(encoded))
 
 
-def _with_colors_kept(encoded: bytes) -> bytes:
-    """A TIFF whose decoder leaves colours as they are stored; anything else as it is.
-
-    OpenCV's, told of alpha that colours are yet to be multiplied by, multiplies and then drops alpha; told that they
-    are multiplied already, it only drops it, as decoders of other kinds do in each case.
-    """
-    if not encoded.startswith((b"II*\0", b"MM\0*")):
-        return encoded
-    order, kept = _order(encoded), encoded
-    for entry in _tiff_entries(encoded):
-        if _number(encoded, entry, 2, order) != EXTRA_SAMPLES:
-            continue
-        # What up to two channels are stands in the entry itself.
-        for place in range(entry + 8, entry + 8 + 2 * min(_number(encoded, entry + 4, 4, order), 2), 2):
-            if _number(encoded, place, 2, order) == NOT_MULTIPLIED:
-                kept = kept[:place] + MULTIPLIED.to_bytes(2, order) + kept[place + 2 :]
-    return kept
-
-
 def _read_tiff(encoded: bytes) -> Header | None:
-    order = _order(encoded)
-    sizes: dict[int, int] = {}
-    for entry in _tiff_entries(encoded):
-        tag, kind = _number(encoded, entry, 2, order), _number(encoded, entry + 2, 2, order)
-        if tag not in (256, 257, PHOTOMETRIC, 322, 323):
-            continue
-        if kind not in (3, 4):  # a number of 8 bytes, say, lies elsewhere
-            return None
-        # Of a tag that stands there twice libtiff takes the first.
-        sizes.setdefault(tag, _number(encoded, entry + 8, 2 if kind == 3 else 4, order))
-    if not {256, 257} <= sizes.keys():
-        return None
-    if sizes.get(PHOTOMETRIC) == CIELAB:
-        raise UserError("a TIFF of CIELab colours, of which decoders make different pictures; save it as RGB.")
-    # A tile is decoded whole, however little of it the image needs.
-    image, tile = (sizes[257], sizes[256]), (sizes.get(323, 0), sizes.get(322, 0))
-    return Header(*max(image, tile, key=math.prod), True)
-
-
-def _tiff_entries(encoded: bytes) -> Iterator[int]:
-    """Where the tags of a TIFF's first page lie (TIFF 6.0, section 2)."""
-    order = _order(encoded)
-    directory = _number(encoded, 4, 4, order)
-    return (directory + 2 + 12 * index for index in range(_number(encoded, directory, 2, order)))
-
-
-def _order(encoded: bytes) -> ByteOrder:
-    return "little" if encoded.startswith(b"II") else "big"
+    extent = tiff.read_extent(encoded)
+    return extent and Header(*extent)
 
 
 def _read_webp(encoded: bytes) -> Header | None:
@@ -227,7 +180,6 @@ _READERS: dict[bytes, Callable[[bytes], Header | None]] = {
     b"\xff\xd8\xff": _read_jpeg,
     b"\x89PNG\r\n\x1a\n": _read_png,
     b"BM": _read_bmp,
-    b"II*\0": _read_tiff,
-    b"MM\0*": _read_tiff,
+    **dict.fromkeys(tiff.SIGNATURES, _read_tiff),
     b"RIFF": _read_webp,
 }

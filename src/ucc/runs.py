@@ -33,7 +33,7 @@ _CODE = ("data/augment.py", "data/batch.py", "data/images.py", "data/loader.py",
          "data/samples.py",
          "copy_paste.py", "devices.py", "distributed.py", "evaluation.py", "flaws.py", "history.py", "images.py",
          "inference.py", "losses.py", "metrics.py", "optimizer.py", "perturbations.py", "seeding.py",
-         "training.py", "uncertainty.py",
+         "tiff.py", "training.py", "uncertainty.py",
          "methods/*.py", "models/*.py")  # fmt: skip
 
 # Of the libraries beside torch those that read, crop and distort images, or hold the encoders: distribution -> module.
