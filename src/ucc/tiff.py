@@ -104,9 +104,9 @@ def _refuse_disagreement(tags: dict[int, int]) -> None:
     if compression not in READ_COMPRESSIONS:
         raise UserError(f"a TIFF of compression {compression}, which is not read; save it with LZW, Deflate or none.")
     if bits > 8 and bits != 16:
-        raise UserError(f"a TIFF of neither 8 nor 16 bits a channel but {bits}; scale and save it as 8-bit RGB.")
+        raise UserError(f"a TIFF of neither 8 nor 16 bits a channel but {bits}; save it as 8-bit RGB or grey.")
     if tags.get(SAMPLE_FORMAT, UNSIGNED) != UNSIGNED:
-        raise UserError("a TIFF of signed or floating-point numbers; scale and save it as 8-bit RGB.")
+        raise UserError("a TIFF of signed or floating-point numbers; scale and save it as 8-bit RGB or grey.")
     if channels > MOST_CHANNELS:
         raise UserError(f"a TIFF of {channels} channels; save the three to be seen as RGB.")
     with_alpha = bits <= 8 and photometric == 1 and planar == INTERLEAVED

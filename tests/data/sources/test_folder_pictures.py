@@ -13,11 +13,14 @@ import PIL.Image
 import pytest
 from hostile import set_meaning_of_alpha
 from numpy.typing import NDArray
+from tiffs import GREY as BLACK_IS_ZERO
+from tiffs import GREY_FROM_WHITE, PLANE_BY_PLANE, RGB, SIGNED, write_tiff
 from tiny import FOLDER
 
 from ucc.data.dataset import DRAWN, DatasetInfo
 from ucc.data.images import read_image, read_mask
 from ucc.data.sources.folder import prepare_folder
+from ucc.data.sources.pictures import look
 from ucc.errors import UserError
 from ucc.images import read_image as segmenter_reads
 
@@ -110,6 +113,12 @@ ALPHA = np.dstack([PHOTO, np.full(GREY.shape, 9, np.uint8)])
         ("x.png", lambda p: write_deep(p, deep(PHOTO, 100)), PHOTO, "divided by 257"),
         ("x.png", lambda p: write_deep(p, deep(PHOTO, -100)), PHOTO, "divided by 257"),
         ("x.tif", lambda p: write_deep(p, deep(PHOTO)), PHOTO, "divided by 257"),
+        ("x.tif", lambda p: write_tiff(p, deep(PHOTO), RGB, PLANE_BY_PLANE), PHOTO, "divided by 257"),
+        ("x.tif", lambda p: write_tiff(p, 65535 - deep(GREY), GREY_FROM_WHITE), AS_RGB, "divided by 257"),
+        ("x.tif", lambda p: write_tiff(p, 255 - GREY, GREY_FROM_WHITE), AS_RGB, "grey: converted to RGB"),
+        ("x.tif", lambda p: write_tiff(p, PHOTO, RGB, big=True), PHOTO, "written as PNG"),
+        ("x.tif", lambda p: write_tiff(p, ALPHA, RGB, extra=(0,)), PHOTO, "of more channels than its colours"),
+        ("x.tif", lambda p: write_tiff(p, ALPHA[..., ::2], 1, extra=(0,)), AS_RGB, "of more channels than its colours"),
         ("x.png", lambda p: save(p, palette_mask()), COLORS[INDICES], "palette: converted"),
         ("x.bmp", lambda p: save(p, PHOTO), PHOTO, "written as PNG"),
         ("x.TIFF", lambda p: save(p, PHOTO, compression="tiff_lzw"), PHOTO, "written as PNG"),
@@ -151,15 +160,84 @@ def test_alpha_of_a_tiff_is_dropped_as_when_the_segmenter_reads_it(
     np.testing.assert_array_equal(read, segmenter_reads(path))
 
 
-@pytest.mark.parametrize("bands", [2, 5])
-def test_a_tiff_of_channels_that_are_not_read_is_not_called_another_kind_of_file(bands: int, mine: Path) -> None:
+@pytest.mark.parametrize(
+    ("bands", "why"), [(2, "2 channels that it does not call colours; write"), (5, "5 channels; save the three")]
+)
+def test_a_tiff_of_channels_that_are_not_read_is_not_called_another_kind_of_file(
+    bands: int, why: str, mine: Path
+) -> None:
     done, encoded = cv2.imencodemulti(".tif", [deep(GREY)])
     assert done
     counted = struct.pack("<HHIH", 277, 3, 1, 1)
     before, after = encoded.tobytes().split(counted)
     (mine / "images/b.png").write_bytes(before + struct.pack("<HHIH", 277, 3, 1, bands) + after)
-    message = refused(mine)
-    assert "channels and bits that are not read; save it as 8-bit RGB or grey: images/b.png" in message
+    (line,) = (line for line in refused(mine).splitlines() if "images/b.png" in line)
+    assert line.startswith(f"- a TIFF of {why}")
+
+
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [
+        (lambda p: write_tiff(p, PHOTO, BLACK_IS_ZERO), "write three with photometric=RGB, or one"),
+        (lambda p: write_tiff(p, deep(PHOTO), BLACK_IS_ZERO, PLANE_BY_PLANE), "write three with photometric=RGB"),
+        (lambda p: write_tiff(p, np.dstack([PHOTO, GREY, GREY]), RGB, extra=(0, 0)), "of 5 channels; save the three"),
+        (lambda p: write_tiff(p, ALPHA, RGB, PLANE_BY_PLANE, extra=(0,)), "stored plane by plane; save it pixel by"),
+        (lambda p: write_tiff(p, GREY.astype(np.int16), 1, sample_format=SIGNED), "of signed or floating-point"),
+        (lambda p: save(p, PHOTO, compression="zstd"), "of compression 50000, which is not read; save it with LZW"),
+        (lambda p: save(p, PIL.Image.frombytes("LAB", (24, 16), PHOTO.tobytes())), "of CIELab colours"),
+    ],
+)
+def test_a_tiff_that_the_segmenter_would_not_read_is_not_learned_from(
+    write: Callable[[Path], Any], why: str, mine: Path
+) -> None:
+    for name in "xy":
+        write(mine / f"images/{name}.tif")
+    (line,) = (line for line in refused(mine).splitlines() if why in line)
+    assert line.endswith(": images/x.tif, images/y.tif")
+    for read in (look, segmenter_reads):
+        with pytest.raises(UserError, match=why):
+            read(mine / "images/x.tif")
+
+
+def test_images_that_use_few_of_their_16_bits_are_told_with_the_largest_value(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_12_bits = PHOTO.astype(np.uint16) * 16
+    write_deep(mine / "images/x.png", of_12_bits)
+    write_deep(mine / "images/y.tif", of_12_bits // 4)
+    one_bright = of_12_bits.copy()
+    one_bright[0, 0] = 65535  # a pixel that the sensor has lost does not hide the rest
+    write_deep(mine / "images/z.png", one_bright)
+    prepared(mine)
+    told = "{} images are nearly black once divided by 257, with 99 in 100 values below 32 of 255 and the largest {}:"
+    assert told.format(3, 255) in capsys.readouterr().err
+    (mine / "images/z.png").unlink()
+    prepared(mine)
+    assert told.format(2, (int(of_12_bits.max()) + 128) // 257) in capsys.readouterr().err
+
+
+def test_an_image_that_uses_its_16_bits_is_not_called_nearly_black(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_deep(mine / "images/x.png", deep(PHOTO))
+    save(mine / "images/y.tif", np.zeros_like(PHOTO))  # of 8 bits nobody takes too few
+    prepared(mine)
+    assert "nearly black" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_photograph_may_not_be_a_gif(frames: int, mine: Path) -> None:
+    pages = [PIL.Image.fromarray(np.roll(PHOTO, shift, axis=1)) for shift in range(frames)]
+    save(mine / "images/x.png", pages[0], format="GIF", save_all=True, append_images=pages[1:])
+    assert "a GIF, which only masks may be; save it as PNG or JPEG: images/x.png" in refused(mine)
+
+
+def test_a_gif_of_several_frames_is_no_mask(mine: Path) -> None:
+    pages = [PIL.Image.fromarray(np.full(INDICES.shape, value, np.uint8)) for value in range(3)]
+    save(mine / "masks/b.png", pages[0], format="GIF", save_all=True, append_images=pages[1:])
+    assert "a mask of several pages or frames; save it as one picture that shows all classes: masks/b.png" in refused(
+        mine
+    )
 
 
 def test_a_mask_of_several_pages_is_refused(mine: Path) -> None:
@@ -309,6 +387,12 @@ def few_bits(indices: NDArray[np.uint8], bits: int) -> bytes:
         ("x.tif", lambda p: save(p, COLORS[INDICES])),
         ("x.png", lambda p: save(p, np.dstack([COLORS[INDICES], INDICES]))),
         ("x.png", lambda p: save(p, INDICES.T[:, ::-1], exif=turned(8))),
+        ("x.tif", lambda p: save(p, INDICES.astype(np.int32))),
+        ("x.tif", lambda p: save(p, INDICES.astype(np.float32))),
+        ("x.tif", lambda p: write_tiff(p, INDICES.astype(np.int16), 1, sample_format=SIGNED)),
+        ("x.tif", lambda p: write_tiff(p, INDICES.astype(np.uint32), 1)),
+        ("x.png", lambda p: save(p, palette_mask(), format="GIF")),
+        ("x.png", lambda p: save(p, INDICES, format="GIF")),
     ],
 )
 def test_a_mask_of_any_kind_becomes_class_indices(name: str, write: Callable[[Path], Any], mine: Path) -> None:
@@ -339,6 +423,65 @@ def test_a_grey_mask_is_matched_as_grey_colours_where_the_format_is_color(mine: 
         save(mine / f"masks/{name}.png", INDICES * 10)
     out = prepared(mine, mask_format="color", classes=shades)
     np.testing.assert_array_equal(read_mask(found(out, "masks", "a")), INDICES)
+
+
+def as_rgb(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    ("mask_format", "classes"),
+    [("index", CLASSES), ("auto", [{"name": entry["name"]} for entry in CLASSES])],
+    ids=["index", "no colours"],
+)
+def test_rgb_masks_of_grey_pixels_hold_values_where_colours_cannot_tell(
+    mask_format: str, classes: list[dict[str, Any]], mine: Path
+) -> None:
+    save(mine / "masks/a.png", as_rgb(INDICES))
+    save(mine / "masks/b.png", np.dstack([as_rgb(INDICES), np.full_like(INDICES, 255)]))
+    out = prepared(mine, mask_format=mask_format, classes=classes)
+    for name in "abc":
+        np.testing.assert_array_equal(read_mask(found(out, "masks", name)), INDICES)
+    one_red = as_rgb(INDICES)
+    one_red[0, 0, 0] = 9
+    save(mine / "masks/b.png", one_red)
+    with pytest.raises(UserError, match=r"RGB mask where|colour mask, but no color in .* for ground, cat, dog"):
+        prepared(mine, mask_format=mask_format, classes=classes)
+
+
+def test_grey_colours_that_the_classes_have_are_colours(mine: Path) -> None:
+    shades = [{"name": f"c{i}", "color": [2 - i] * 3} for i in range(3)]
+    for name in "abcd":
+        save(mine / f"masks/{name}.png", as_rgb(2 - INDICES))
+    out = prepared(mine, classes=shades)
+    np.testing.assert_array_equal(read_mask(found(out, "masks", "a")), INDICES)
+
+
+def test_grey_rgb_masks_that_match_no_colour_are_refused_with_the_remedy_and_those_of_colours_without(
+    mine: Path,
+) -> None:
+    remedy = "if grey RGB masks hold values, set dataset.folder.mask_format to index"
+    save(mine / "masks/a.png", as_rgb(INDICES))
+    message = refused(mine)
+    assert "[1, 1, 1]" in message
+    assert remedy in message
+    colors = COLORS[INDICES]
+    colors[0, 0] = 1, 1, 1
+    save(mine / "masks/a.png", colors)
+    message = refused(mine)
+    assert "[1, 1, 1]" in message
+    assert remedy not in message
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 65536, np.nan, np.inf])
+def test_masks_of_numbers_that_are_no_values_are_refused_all_at_once(value: float, mine: Path) -> None:
+    numbers = INDICES.astype(np.float32)
+    numbers[3, 4] = value
+    for name in "ab":
+        (mine / f"masks/{name}.png").unlink()
+        save(mine / f"masks/{name}.tif", numbers)
+    why = "mask values that are not whole numbers of 0 to 65535; save the mask as 8-bit grey"
+    assert f"{why}: masks/a.tif, masks/b.tif" in refused(mine)
 
 
 def test_values_are_those_that_the_classes_name(mine: Path) -> None:
@@ -432,7 +575,7 @@ def truncated(path: Path) -> None:
         (lambda p: p.symlink_to("nowhere.png"), ("x.png", "y.png"), "link to nowhere"),
         (lambda p: p.write_bytes(raw_png(20000, 20000, 8, 2, [b""])), ("x.png", "y.png"), "more than 178 megapixels"),
         (lambda p: p.write_bytes(raw_png(13400, 13400, 8, 2, [b""])), ("x.png", "y.png"), "more than 178 megapixels"),
-        (lambda p: save(p, PIL.Image.fromarray(GREY.astype(np.float32))), ("x.tif", "y.tif"), "neither 8 nor 16 bits"),
+        (lambda p: save(p, PIL.Image.fromarray(GREY / np.float32(3))), ("x.tif", "y.tif"), "neither 8 nor 16 bits"),
     ],
 )
 @pytest.mark.parametrize("kind", ["images", "masks"])
@@ -447,7 +590,7 @@ def test_all_bad_files_of_a_kind_are_named_at_once(
     message = refused(mine)
     listed = [line for line in message.splitlines() if all(f"{kind}/{n.split('.')[0]}." in line for n in names)]
     if kind == "masks" and "bits" in why:
-        why = "8 bits a colour"
+        why = "not whole numbers"
     assert any(why in line for line in listed), message
 
 

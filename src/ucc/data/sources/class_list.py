@@ -36,6 +36,11 @@ class ClassList:
     ignored_values: tuple[int, ...] = ()
     ignored_colors: tuple[Color, ...] = ()
 
+    @property
+    def without_colors(self) -> bool:
+        """Whether no class has a given colour, so that only values can tell them."""
+        return len(self.colorless) == len(self.names)
+
     def of_values(self, values: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Class index, ignore index or `UNKNOWN` of each value, same shape."""
         return self._by_value[values]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from ucc.data.dataset import IMAGE_SUFFIXES
@@ -17,8 +18,11 @@ from ucc.data.sources.pairing import Pair
 from ucc.data.sources.palettes import CONTRADICTION, contradictions
 from ucc.data.sources.pictures import (
     COLOR_MODES,
+    NEARLY_BLACK,
     Header,
     conversions,
+    grey_values,
+    is_nearly_black,
     load,
     mask_colors,
     mask_values,
@@ -52,13 +56,17 @@ class Outcome:
     Attributes:
         faults: a reason, and the file it holds for.
         notes: what was changed in the image.
+        brightest: the largest value, of 255, of an image of 16 bits that became nearly black.
         unknown: pixels of each value or colour, as text, that is no class.
+        perhaps_values: whether what was taken for colours, and is no class, may be values that were saved as RGB.
     """
 
     pair: Pair
     faults: list[tuple[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
+    brightest: int | None = None
     unknown: Counter[str] = field(default_factory=Counter)
+    perhaps_values: bool = False
 
 
 def convert(
@@ -88,6 +96,7 @@ def convert(
     for note, names in notes.items():
         count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
         problems.note(f"{count} {note}, such as {names[0]}")
+    _tell_nearly_black(outcomes, problems)
     _tell_unknown(outcomes, problems)
 
 
@@ -121,7 +130,10 @@ class _Conversion:
         picture, header = load(path)
         outcome.notes = conversions(header)
         if outcome.notes:
-            write_png(folder / f"{name}.png", shrink(photograph(path, picture, header), self.max_side))
+            pixels = photograph(path, picture, header)
+            if header.bits == 16 and is_nearly_black(pixels):
+                outcome.brightest = int(pixels.max())
+            write_png(folder / f"{name}.png", shrink(pixels, self.max_side))
             return header
         # A name that lies about the format must not hide the file from the next stages.
         suffix = path.suffix if path.suffix.lower() in IMAGE_SUFFIXES else f".{header.format.lower()}"
@@ -140,25 +152,20 @@ class _Conversion:
             return
         if image is not None and image.orientation != 1 and image.size == image.stored_size:
             outcome.notes = (*outcome.notes, UNSURE)
-        is_color = header.mode in COLOR_MODES
-        if is_color and self.mask_format == "index":
-            raise UserError(
-                f"{path}: RGB mask where dataset.folder.mask_format is index; set it to auto or color, or save the "
-                "mask as a grey or palette picture"
-            )
         place = self.folder / "masks" / outcome.pair.split / f"{outcome.pair.name}.png"
         stored: Mask
-        if is_color or self.mask_format == "color":
+        values = self.values(path, picture, header)
+        if values is None:
             if self.classes.colorless:
                 raise UserError(f"{path}: colour mask, but no color in {KEY} for {every(self.classes.colorless)}")
             stored = pack(mask_colors(path, picture, header))
             indices = self.classes.of_colors(stored)
         else:
-            stored = mask_values(path, picture, header)
+            stored = values
             if wrong := contradictions(np.unique(stored).tolist(), palette(picture), self.classes):
                 outcome.faults.append((CONTRADICTION, f"{self.named(path)} ({'; '.join(wrong)})"))
                 return
-            indices = self.classes.of_values(stored)
+            indices = self.classes.of_values(values)
             plain = (header.format, header.mode, header.bits, header.orientation) == ("PNG", "L", 8, 1)
             if plain and self.max_side is None and np.array_equal(stored, indices):
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -166,9 +173,39 @@ class _Conversion:
                 return
         unknown = stored[indices == UNKNOWN]
         if unknown.size:
-            outcome.unknown = _counted(unknown, as_colors=is_color or self.mask_format == "color")
+            outcome.unknown = _counted(unknown, as_colors=values is None)
+            outcome.perhaps_values = values is None and not (stored % pack(np.ones(3, np.uint8))).any()
             return
         write_png(place, shrink(indices.astype(np.uint8), self.max_side))
+
+    def values(self, path: Path, picture: PIL.Image.Image, header: Header) -> NDArray[np.uint16] | None:
+        """The values of a mask, shape (H, W); None if its colours tell the classes.
+
+        An RGB mask of grey pixels alone holds values where the format says so, or no class has a colour.
+        """
+        if header.mode not in COLOR_MODES:
+            return None if self.mask_format == "color" else mask_values(path, picture, header)
+        if self.mask_format == "color" or (self.mask_format == "auto" and not self.classes.without_colors):
+            return None
+        values = grey_values(mask_colors(path, picture, header))
+        if values is None and self.mask_format == "index":
+            raise UserError(
+                f"{path}: RGB mask where dataset.folder.mask_format is index; set it to auto or color, or save the "
+                "mask as a grey or palette picture"
+            )
+        return values
+
+
+def _tell_nearly_black(outcomes: Sequence[Outcome], problems: Problems) -> None:
+    dark = [outcome for outcome in outcomes if outcome.brightest is not None]
+    if dark:
+        count = "1 image is" if len(dark) == 1 else f"{len(dark)} images are"
+        most = max(outcome.brightest or 0 for outcome in dark)
+        problems.note(
+            f"{count} nearly black once divided by 257, with 99 in 100 values below {NEARLY_BLACK} of 255 and the "
+            f"largest {most}: if only 10 or 12 of the 16 bits are used, scale the values to 0 to 65535 first, such as "
+            f"those of {dark[0].pair.image.relative_to(problems.root).as_posix()}"
+        )
 
 
 def _counted(stored: Mask, as_colors: bool) -> Counter[str]:
@@ -181,6 +218,7 @@ def _tell_unknown(outcomes: Sequence[Outcome], problems: Problems) -> None:
     pixels: Counter[str] = Counter()
     masks: Counter[str] = Counter()
     names = []
+    perhaps_values = any(outcome.perhaps_values for outcome in outcomes)
     for outcome in outcomes:
         if outcome.unknown:
             assert outcome.pair.mask is not None
@@ -189,8 +227,9 @@ def _tell_unknown(outcomes: Sequence[Outcome], problems: Problems) -> None:
             names.append(f"{outcome.pair.mask.relative_to(problems.root).as_posix()} ({some(outcome.unknown)})")
     if pixels:
         lines = [f"{what} ({n} pixels in {masks[what]} masks)" for what, n in pixels.most_common(SHOWN_UNKNOWN)]
+        hint = "; if grey RGB masks hold values, set dataset.folder.mask_format to index" if perhaps_values else ""
         more = f", and {len(pixels) - SHOWN_UNKNOWN} more" if len(pixels) > SHOWN_UNKNOWN else ""
         problems.add(
             "mask values or colours that are no class, to be added to dataset.folder.classes or dataset.folder.ignore "
-            f"or mended in the masks: {', '.join(lines)}{more}; they are in {every(names)}"
+            f"or mended in the masks: {', '.join(lines)}{more}{hint}; they are in {every(names)}"
         )
