@@ -168,6 +168,31 @@ def test_a_folder_is_searched_and_its_structure_kept(model: Path, image: np.ndar
         assert names(out) == sorted([*expected, "shares.csv", "shares.json"])
 
 
+@pytest.mark.parametrize(
+    ("given", "others"), [("in", "Notes.txt, scan.GIF, old/photo.jp2"), ("in/*.*", "Notes.txt, scan.GIF")]
+)
+def test_files_of_a_folder_that_are_left_out_are_told(
+    model: Path,
+    image: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: str,
+    others: str,
+) -> None:
+    write_image(tmp_path / "in" / "a.png", image)
+    (tmp_path / "in/old").mkdir()
+    for name in ("scan.GIF", "old/photo.jp2", "Notes.txt", ".hidden.gif"):
+        (tmp_path / "in" / name).write_text("something else")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second time there are results, of which nothing is told
+        assert segment(model, given, "in/out") == 0
+        first = capsys.readouterr().err.splitlines()[0]
+        assert first == f"note: {given}: left out, since not .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp: {others}"
+    assert segment(model, "in/a.png", "in/out") == 0
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_links_in_a_folder_are_followed_once(model: Path, image: np.ndarray, tmp_path: Path) -> None:
     write_image(tmp_path / "in/a.png", image)
     write_image(tmp_path / "elsewhere/b.png", image)

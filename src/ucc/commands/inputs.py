@@ -1,11 +1,12 @@
 """Which images a command line means, and where the pictures of each go."""
 
 import glob
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 from ucc.images import SUFFIXES
 
 KINDS = ("classes", "overlay", "uncertainty")
@@ -27,17 +28,27 @@ def find_inputs(given: Sequence[str], out: Path) -> list[Input]:
     """Images, folders (with all below them) and glob patterns to images, each once, in a stable order.
 
     Folders and patterns give the files whose names end like an image's, hidden ones and those below `out` left aside.
+    Which others there are is told on stderr.
 
     Raises:
         UserError: if one of `given` is or gives nothing, a folder to be searched lies in `out`, or one cannot be read.
     """
     found: dict[Path, Input] = {}
+    others: dict[str, list[str]] = {}
+    suffixes = ", ".join(sorted(SUFFIXES))
     for text in given:
-        images = list(_images_of(text, out))
+        images: list[Input] = []
+        for file in _files_of(text, out):
+            if file.path == Path(text) or _ends_like_an_image(file.path):
+                images.append(file)
+            else:
+                others.setdefault(text, []).append(file.name.as_posix())
         if not images:
-            raise UserError(f"{text}: no image found ({', '.join(sorted(SUFFIXES))}).")
+            raise UserError(f"{text}: no image found ({suffixes}).")
         for image in images:
             found.setdefault(image.path.resolve(), image)
+    for text, names in others.items():
+        print(f"note: {text}: left out, since not {suffixes}: {some(names)}", file=sys.stderr)
     return list(found.values())
 
 
@@ -61,7 +72,7 @@ def check_outputs(inputs: Iterable[Input], folder: Path, kinds: Sequence[str]) -
                 )
 
 
-def _images_of(text: str, out: Path) -> Iterator[Input]:
+def _files_of(text: str, out: Path) -> Iterator[Input]:
     path = Path(text)
     if path.is_dir():
         _refuse_around(text, path, out)
@@ -75,7 +86,7 @@ def _images_of(text: str, out: Path) -> Iterator[Input]:
         _refuse_around(text, base, out)
         # Path.glob takes no absolute pattern.
         matches = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207
-        yield from (Input(file, file.relative_to(base)) for file in matches if _is_image(file, out))
+        yield from (Input(file, file.relative_to(base)) for file in matches if _counts(file, out))
 
 
 def _refuse_around(text: str, folder: Path, out: Path) -> None:
@@ -85,7 +96,7 @@ def _refuse_around(text: str, folder: Path, out: Path) -> None:
 
 
 def _walk(folder: Path, out: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Images of a folder, then those of the folders in it; links are followed, but not to a folder that holds them."""
+    """Files of a folder, then those of the folders in it; links are followed, but not to a folder that holds them."""
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
@@ -93,18 +104,21 @@ def _walk(folder: Path, out: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             f"{folder}: cannot be read ({error.strerror}); mend it, or name what else is wanted."
         ) from error
     for entry in entries:
-        if entry.suffix.lower() in SUFFIXES and entry.is_symlink() and not entry.exists():
+        if _ends_like_an_image(entry) and entry.is_symlink() and not entry.exists():
             raise UserError(f"{entry}: a link to nowhere; mend or remove it.")
-    yield from (entry for entry in entries if _is_image(entry, out))
+    yield from (entry for entry in entries if _counts(entry, out))
     above = (*above, folder.resolve())
     for entry in entries:
         if entry.is_dir() and entry.resolve() not in above:
             yield from _walk(entry, out, above)
 
 
-def _is_image(file: Path, out: Path) -> bool:
-    named = file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    return named and file.is_file() and not file.resolve().is_relative_to(out.resolve())
+def _counts(file: Path, out: Path) -> bool:
+    return not file.name.startswith(".") and file.is_file() and not file.resolve().is_relative_to(out.resolve())
+
+
+def _ends_like_an_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES
 
 
 def _fixed_part(pattern: Path) -> Path:
