@@ -125,6 +125,17 @@ def test_a_tiff_may_be_stored_plane_by_plane_in_either_order_and_be_a_bigtiff(
         np.testing.assert_array_equal(read_image(path), image)
 
 
+@pytest.mark.parametrize("planar", [1, PLANE_BY_PLANE])
+def test_the_last_strip_of_a_tiff_may_be_said_to_be_longer_than_its_rows(
+    image: np.ndarray, planar: int, tmp_path: Path
+) -> None:
+    path = write_tiff(tmp_path / "a.tif", image, RGB, planar, spare=100)
+    np.testing.assert_array_equal(read_image(path), image)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="cut off"):
+        read_image(path)
+
+
 def test_alpha_of_a_bigtiff_changes_no_colour(image: np.ndarray, tmp_path: Path) -> None:
     alpha = np.arange(40 * 64).reshape(40, 64).astype(np.uint8)
     path = write_tiff(tmp_path / "a.tif", np.dstack([image, alpha]), RGB, extra=(2,), big=True)

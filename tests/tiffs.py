@@ -23,8 +23,14 @@ def write_tiff(
     compression: int = 1,
     order: str = "<",
     big: bool = False,
+    own_tag: bool = False,
+    spare: int = 0,
 ) -> Path:
-    """Write pixels (H, W) or (H, W, C); the directory stands before them, so that what is cut off is pixels."""
+    """Write pixels (H, W) or (H, W, C); the directory stands before them, so that what is cut off is pixels.
+
+    With `own_tag` there is one that no decoder knows, as in GeoTIFF. The last strip is said to be `spare` bytes longer
+    than it is.
+    """
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     planes = list(np.moveaxis(pixels, -1, 0)) if planar == PLANE_BY_PLANE and channels > 1 else [pixels]
     stored = [plane.astype(pixels.dtype.newbyteorder(order)).tobytes() for plane in planes]
@@ -41,6 +47,7 @@ def write_tiff(
         284: (3, [planar]),
         339: (3, [sample_format] * channels),
         **({338: (3, list(extra))} if extra else {}),
+        **({65000: (3, [1])} if own_tag else {}),
     }
     places, place = [], len(_directory(tags, order, big))
     for strip in stored:
@@ -48,6 +55,7 @@ def write_tiff(
         place += len(strip)
     path.parent.mkdir(parents=True, exist_ok=True)
     tags[273] = (tags[273][0], places)
+    tags[279][1][-1] += spare
     path.write_bytes(_directory(tags, order, big) + b"".join(stored))
     return path
 

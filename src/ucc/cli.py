@@ -1,6 +1,7 @@
 """The command `ucc`: each subcommand is a module of `ucc.commands`, imported when it is asked for."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: unknown command {name!r}\n\n{usage()}" if name else usage(), file=sys.stderr)
         return 2
     limit_decoders()
+    # Its warnings, several for each GeoTIFF, would bury what is to be read; its errors may be all that tells of damage.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         status: int = importlib.import_module(f"ucc.commands.{name}").main(rest)
     except UserError as error:

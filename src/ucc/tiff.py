@@ -24,13 +24,14 @@ WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 322, 323
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 259, 262, 277, 284, 339
 # What further channels are: alpha by which colours are multiplied already, or are not, or something else.
 EXTRA_SAMPLES, MULTIPLIED, NOT_MULTIPLIED = 338, 1, 2
-# Where the parts of the picture lie, and how long they are: strips, or tiles.
-PARTS = ((273, 279), (324, 325))
+# Where the parts of the picture lie, and how long they are: strips of so many rows, or tiles.
+STRIPS, TILES, ROWS_PER_STRIP = (273, 279), (324, 325), 278
 
 GREYS, RGB, CIELAB = (0, 1), 2, 8
 INTERLEAVED, PLANE_BY_PLANE = 1, 2
 UNSIGNED = 1
-# None, CCITT, LZW, both JPEGs, Deflate, PackBits, ThunderScan. Of others OpenCV makes a black picture, or none.
+UNCOMPRESSED = 1
+# That, CCITT, LZW, both JPEGs, Deflate, PackBits, ThunderScan. Of others OpenCV makes a black picture, or none.
 READ_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946})
 MOST_CHANNELS = 4
 
@@ -63,7 +64,7 @@ def read_extent(encoded: bytes) -> Extent | None:
     for entry in _entries(encoded):
         entries.setdefault(entry.tag, entry)  # of a tag that stands there twice libtiff takes the first
     extents = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT)
-    told = (*extents, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT, EXTRA_SAMPLES)
+    told = (*extents, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT, EXTRA_SAMPLES, ROWS_PER_STRIP)
     found = [entries[tag] for tag in told if tag in entries]
     if not {WIDTH, HEIGHT} <= entries.keys() or any(entry.kind not in (SHORT, LONG) for entry in found):
         return None
@@ -71,11 +72,15 @@ def read_extent(encoded: bytes) -> Extent | None:
     _refuse_disagreement(tags)
     # A tile is decoded whole, however little of it the image needs.
     image, tile = (tags[HEIGHT], tags[WIDTH]), (tags.get(TILE_HEIGHT, 0), tags.get(TILE_WIDTH, 0))
-    whole = all(
-        _parts_fit(encoded, entries[places], entries[lengths])
-        for places, lengths in PARTS
-        if {places, lengths} <= entries.keys()
-    )
+    whole = True
+    for places, lengths in (STRIPS, TILES):
+        if {places, lengths} <= entries.keys():
+            # As floats, which do not overflow.
+            begins, sizes = (_numbers(encoded, entries[tag]).astype(float) for tag in (places, lengths))
+            if places in STRIPS and tags.get(COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED:
+                sizes = np.minimum(sizes, _row_bytes(len(sizes), tags))
+            count = min(len(begins), len(sizes))
+            whole &= bool(np.all(begins[:count] + sizes[:count] <= len(encoded)))
     return Extent(*max(image, tile, key=math.prod), whole)
 
 
@@ -100,7 +105,7 @@ def _refuse_disagreement(tags: dict[int, int]) -> None:
     planar = tags.get(PLANAR, INTERLEAVED)
     if photometric == CIELAB:
         raise UserError("a TIFF of CIELab colours, of which decoders make different pictures; save it as RGB.")
-    compression = tags.get(COMPRESSION, 1)
+    compression = tags.get(COMPRESSION, UNCOMPRESSED)
     if compression not in READ_COMPRESSIONS:
         raise UserError(f"a TIFF of compression {compression}, which is not read; save it with LZW, Deflate or none.")
     if bits > 8 and bits != 16:
@@ -118,11 +123,13 @@ def _refuse_disagreement(tags: dict[int, int]) -> None:
         raise UserError(f"a TIFF of {channels} channels, stored plane by plane; save it pixel by pixel, or as RGB.")
 
 
-def _parts_fit(encoded: bytes, places: _Entry, lengths: _Entry) -> bool:
-    begins, sizes = _numbers(encoded, places), _numbers(encoded, lengths)
-    count = min(len(begins), len(sizes))
-    # As floats, which do not overflow.
-    return bool(np.all(begins[:count].astype(float) + sizes[:count] <= len(encoded)))
+def _row_bytes(strips: int, tags: dict[int, int]) -> NDArray[np.float64]:
+    """How many bytes the rows of uncompressed strips are: some writers say more of the last one."""
+    height, rows = tags[HEIGHT], max(1, min(tags.get(ROWS_PER_STRIP, tags[HEIGHT]), tags[HEIGHT]))
+    channels = 1 if tags.get(PLANAR) == PLANE_BY_PLANE else tags.get(SAMPLES, 1)
+    place = np.arange(strips, dtype=float) % max(1, math.ceil(height / rows))
+    held: NDArray[np.float64] = np.minimum(rows, height - place * rows)
+    return held * math.ceil(tags[WIDTH] * channels * tags.get(BITS, 1) / 8)
 
 
 def _entries(encoded: bytes) -> Iterator[_Entry]:

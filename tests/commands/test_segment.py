@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from brightest_model import COLORS, write_image, write_model
 from PIL import Image as PillowImage
+from tiffs import RGB, write_tiff
 
 from ucc.cli import main
 from ucc.errors import UserError
@@ -291,6 +292,14 @@ def test_broken_files_do_not_stop_the_rest_and_are_listed_at_the_end(
     assert summary == "3 of 5 images failed"
     assert "2 of 5 images segmented" in printed.out
     assert names(out) == sorted([*pictures("a", "z"), "shares.csv", "shares.json"])
+
+
+def test_opencv_does_not_warn_of_tags_that_it_does_not_know(model: Path, image: np.ndarray, tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "a.tif", image, RGB, own_tag=True)
+    command = [*COMMAND, "--model", str(model), str(path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "65000" not in done.stderr
+    assert "1/1 images" in done.stderr
 
 
 def test_where_every_file_is_broken_nothing_is_written(model: Path, tmp_path: Path) -> None:

@@ -216,6 +216,12 @@ def test_images_that_use_few_of_their_16_bits_are_told_with_the_largest_value(
     assert told.format(2, (int(of_12_bits.max()) + 128) // 257) in capsys.readouterr().err
 
 
+def test_opencv_does_not_tell_of_tags_that_it_does_not_know(mine: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_tiff(mine / "images/x.tif", PHOTO, RGB, own_tag=True)
+    np.testing.assert_array_equal(read_image(found(prepared(mine), "images", "x")), segmenter_reads(path))
+    assert "65000" not in capfd.readouterr().err
+
+
 def test_an_image_that_uses_its_16_bits_is_not_called_nearly_black(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,8 @@ NEARLY_BLACK = 32  # of 255; 12 bits, taken for 16, reach 16
 
 # Pillow warns at half the limit; whoever has pictures of that size knows.
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+# OpenCV tells of each tag that it does not know; of damage Pillow tells, which reads every file before.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @dataclass(frozen=True)
