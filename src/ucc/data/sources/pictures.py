@@ -97,7 +97,7 @@ def conversions(header: Header) -> tuple[str, ...]:
         "coloured by a palette: converted to RGB": header.mode in ("P", "PA"),
         "RGBA or grey with alpha: the alpha channel is dropped": header.mode in ALPHA_MODES,
         "CMYK or YCbCr: converted to RGB": header.mode in ("CMYK", "YCbCr"),
-        "of more channels than its colours: the others are dropped": header.channels > _bands(header.mode),
+        "of more channels than colours: the others are dropped": header.channels > _bands(header.mode),
         "16-bit: divided by 257 to 8 bits": header.bits == 16,
         "BMP, TIFF or WebP: written as PNG": header.format not in ("JPEG", "PNG"),
         "rotated or mirrored by an EXIF tag: turned upright": header.orientation != 1,
