@@ -197,7 +197,10 @@ CASES = [
     ),
     Case(
         "RGB mask where index is meant",
-        lambda p: (folder_setting(p, mask_format="index", classes=CLASSES), mask_of(p, "a", np.zeros((*SIZE, 3)))),
+        lambda p: (
+            folder_setting(p, mask_format="index", classes=CLASSES),
+            mask_of(p, "a", np.full((*SIZE, 3), (9, 0, 0))),
+        ),
         "download",
         ("masks/train/a.png", "mask_format is index; set it to auto or color"),
     ),

@@ -17,8 +17,6 @@ MOST_ENTRIES = 4096  # that libtiff reads
 
 SHORT, LONG, LONG8 = 3, 4, 16
 NUMBER_BYTES = {SHORT: 2, LONG: 4, LONG8: 8}
-# Other kinds of values, for where they lie: BYTE, ASCII, RATIONAL, ..., DOUBLE, IFD, SLONG8 and IFD8.
-OTHER_BYTES = {1: 1, 2: 1, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 17: 8, 18: 8}
 
 WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 322, 323
 BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 259, 262, 277, 284, 339
@@ -31,8 +29,8 @@ GREYS, RGB, CIELAB = (0, 1), 2, 8
 INTERLEAVED, PLANE_BY_PLANE = 1, 2
 UNSIGNED = 1
 UNCOMPRESSED = 1
-# That, CCITT, LZW, both JPEGs, Deflate, PackBits, ThunderScan. Of others OpenCV makes a black picture, or none.
-READ_COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946})
+# And CCITT, LZW, both JPEGs, Deflate, PackBits, ThunderScan. Of others OpenCV makes a black picture, or none.
+READ_COMPRESSIONS = frozenset({UNCOMPRESSED, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946})
 MOST_CHANNELS = 4
 
 ByteOrder = Literal["little", "big"]
@@ -133,7 +131,7 @@ def _row_bytes(strips: int, tags: dict[int, int]) -> NDArray[np.float64]:
 
 
 def _entries(encoded: bytes) -> Iterator[_Entry]:
-    """The tags of the first page (TIFF 6.0, section 2), and where the values of each lie."""
+    """The tags of the first page (TIFF 6.0, section 2), and where the numbers of each lie."""
     is_big = encoded.startswith(SIGNATURES[2:])
     word, counter = (8, 8) if is_big else (4, 2)
     directory = _number(encoded, word, word)
@@ -143,7 +141,7 @@ def _entries(encoded: bytes) -> Iterator[_Entry]:
     for begin in range(directory + counter, directory + counter + count * (4 + 2 * word), 4 + 2 * word):
         tag, kind = _number(encoded, begin, 2), _number(encoded, begin + 2, 2)
         values, place = _number(encoded, begin + 4, word), begin + 4 + word
-        if values * (NUMBER_BYTES | OTHER_BYTES).get(kind, 1) > word:
+        if values * NUMBER_BYTES.get(kind, 0) > word:
             place = _number(encoded, place, word)
         yield _Entry(tag, kind, values, place)
 
