@@ -69,10 +69,6 @@ def same_stem(root: Path) -> None:
     (root / "images/train/a.jpg").write_bytes((root / "images/train/a.png").read_bytes())
 
 
-def foreign_file(root: Path) -> None:
-    (root / "images/val/notes.txt").write_text("")
-
-
 def stray_mask(root: Path) -> None:
     write_pixels(root / "masks/train/a_mask.png")
 
@@ -81,8 +77,8 @@ def other_split(root: Path) -> None:
     write_pixels(root / "images/valid/e.png", 3)
 
 
-def unlabelled_test_set(root: Path) -> None:
-    write_pixels(root / "images/test/f.png", 3)
+def misplaced_image(root: Path) -> None:
+    write_pixels(root / "images/e.png", 3)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +86,40 @@ def unlabelled_test_set(root: Path) -> None:
     [
         (unlabelled_val_image, "none for d.png"),
         (same_stem, "a.jpg and a.png share the name a"),
-        (foreign_file, "not notes.txt"),
         (stray_mask, "no image of the same name for a_mask.png"),
-        (other_split, "not valid"),
-        (unlabelled_test_set, "masks/test/: missing folder"),
+        (other_split, "may hold one folder for val, not valid beside val"),
+        (misplaced_image, "may hold train, val, test, not e.png"),
     ],
 )
 def test_what_is_wrong_is_named(spoil: Callable[[Path], None], named: str, mine: Path, tmp_path: Path) -> None:
     spoil(mine)
     with pytest.raises(UserError, match=named):
         prepare_folder(mine, tmp_path / "out", FOLDER)
+
+
+def test_files_of_other_kinds_are_left_out_which_is_told(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mine / "images/val/notes.txt").write_text("")
+    (mine / "images/README.dataset.txt").write_text("")
+    prepare_folder(mine, tmp_path / "out", FOLDER)
+    told = capsys.readouterr().err
+    assert "images/: left out, since no folder of a split: README.dataset.txt" in told
+    assert "images/val/: left out, since not .jpg" in told
+
+
+def test_a_test_set_without_masks_is_left_out_which_is_told(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pixels(mine / "images/test/f.png", 3)
+    write_pixels(mine / "images/test/g.png", 3)
+    prepare_folder(mine, tmp_path / "out", FOLDER)
+    assert not (tmp_path / "out/images/test").exists()
+    assert "images/test/: left out, since masks/test/ is missing" in capsys.readouterr().err
+    write_pixels(mine / "masks/test/g.png")
+    prepare_folder(mine, tmp_path / "out", FOLDER)
+    assert [path.name for path in (tmp_path / "out/images/test").iterdir()] == ["g.png"]
+    assert "images/test/: 1 images without masks in masks/test/ are left out" in capsys.readouterr().err
 
 
 def test_hidden_files_do_not_matter(mine: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Images anywhere in a folder, masks for some of them: what pairs, what is measured on, and what cannot be used."""
 
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,11 @@ def refused(root: Path, **changes: Any) -> str:
         prepared(root, **changes)
     assert not (root.parent / "out").exists()
     return str(caught.value)
+
+
+def refused_anew(root: Path, **changes: Any) -> str:
+    shutil.rmtree(root.parent / "out")
+    return refused(root, **changes)
 
 
 def written(root: Path, kind: str = "images") -> set[str]:
@@ -349,6 +355,162 @@ def test_the_draw_follows_names_alone_and_hardly_changes_with_new_files() -> Non
     assert len(drawn - draw([*names, "new"], 0.2)) <= 1
 
 
+def test_copies_of_one_photograph_are_drawn_together(mine: Path) -> None:
+    copies = [f"{name}_jpg.rf.{number:032x}" for name in "pqrs" for number in range(3)]
+    drawn = draw(copies, 0.2)
+    assert len(drawn) == 3
+    assert len({copy[0] for copy in drawn}) == 1
+    assert draw(copies[:3], 0.2) == set()
+    for kind in ("images", "masks"):
+        for file in (mine / kind).iterdir():
+            file.unlink()
+    for copy in copies[:3]:
+        image(mine / f"images/{copy}.png")
+        mask(mine / f"masks/{copy}.png")
+    assert "the 3 images with masks are copies (.rf. in their names) of too few photographs" in refused(mine)
+
+
+def test_masks_of_other_kinds_are_left_out_where_the_image_has_its_own(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abcde":
+        (mine / f"masks/{name}.png").rename(mine / f"masks/{name}_labelIds.png")
+        mask(mine / f"masks/{name}_color.png")
+    prepared(mine, mask_suffix="_labelIds")
+    assert len(written(mine, "masks")) == 5
+    told = capsys.readouterr().err
+    assert (
+        "masks/: left out, since their images have a mask that ends in dataset.folder.mask_suffix = _labelIds" in told
+    )
+    assert "a_color.png, b_color.png" in told
+    mask(mine / "masks/a_labelIds_1.png")
+    mask(mine / "masks/f_color.png")
+    message = refused_anew(mine, mask_suffix="_labelIds")
+    assert "names must end in dataset.folder.mask_suffix = _labelIds, unlike a_labelIds_1.png, f_color.png" in message
+
+
+LOOKALIKES = {
+    "endings in one folder": ("images", ["a_label_color", "b_label_color", "f_label_color"]),
+    "beginnings": ("images", ["overlay_a", "overlay_b"]),
+    "a folder named like the image": ("images", ["a/instance_000_a", "b/instance_001_b", "b/instance_002_b"]),
+    "another folder": ("images", ["vis/a", "vis/b"]),
+    "another folder and an ending": ("images", ["seg/a_x", "seg/b_x"]),
+    "a second mask": (".", ["a_mask_1"]),
+}
+
+
+@pytest.mark.parametrize(("images", "names"), LOOKALIKES.values(), ids=LOOKALIKES)
+def test_pictures_of_masks_are_not_learned_from(images: str, names: list[str], mine: Path) -> None:
+    changes = {}
+    if images == ".":
+        for name in "abcde":
+            (mine / f"images/{name}.png").rename(mine / f"{name}.png")
+            (mine / f"masks/{name}.png").rename(mine / f"{name}_mask.png")
+        changes = {"images": ".", "masks": ".", "mask_suffix": "_mask"}
+    prepared(mine, **changes)
+    for name in names:
+        image(mine / images / f"{name}.png")
+    message = refused_anew(mine, **changes)
+    assert "named like masks, or like pictures of masks, of other images" in message
+    for name in names:
+        assert f"{name}.png" in message
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_photographs_that_are_named_like_others_are_learned_from_which_is_told(
+    beside: bool, mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["a-b", "a_0002", "b_0002", "c_color", "day 2/a", "color/a", "color/b"]
+    for name in names:
+        image(mine / f"images/{name}.png")
+    changes = {}
+    if beside:
+        for file in (mine / "masks").iterdir():
+            file.rename(mine / "images" / f"{file.stem}_mask.png")
+        changes = {"masks": "images", "mask_suffix": "_mask"}
+    prepared(mine, **changes)
+    assert len(written(mine)) == 6 + len(names)
+    told = capsys.readouterr().err
+    assert "learned from as photographs, though named like images that have a mask" in told
+    assert (
+        "images/a-b.png, images/a_0002.png, images/b_0002.png, images/c_color.png, images/color/a.png and 2 more"
+        in told
+    )
+
+
+def test_images_with_masks_of_their_own_and_others_are_no_lookalikes(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a_overlay", "b_overlay", "vis/a", "vis/b"):
+        image(mine / f"images/{name}.png")
+        mask(mine / f"masks/{name}.png")
+    for name in ("f_2", "ab", "g", "g_parts", "f_parts"):
+        image(mine / f"images/{name}.png")
+    prepared(mine)
+    assert "photographs" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def on_top(tmp_path: Path) -> Path:
+    """The split first, then images and masks."""
+    for name in ("Train/{}/a", "Train/{}/one/b", "Train/{}/c", "Val/{}/d", "test/{}/e"):
+        image(tmp_path / "mine" / f"{name.format('images')}.png")
+        mask(tmp_path / "mine" / f"{name.format('masks')}.png")
+    image(tmp_path / "mine/Train/images/f.png")
+    image(tmp_path / "mine/test/images/g.png")
+    (tmp_path / "mine/readme").mkdir()
+    return tmp_path / "mine"
+
+
+ON_TOP = {"images": "*/images", "masks": "*/masks"}
+
+
+def test_the_split_may_stand_above_images_and_masks(on_top: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared(on_top, **ON_TOP, val=None)
+    assert split_of(on_top) == {"train": {"a", "one__b", "c", "f"}, "val": {"d"}, "test": {"e"}}
+    assert "test/images/: 1 images without masks in test/masks/ are left out" in capsys.readouterr().err
+    prepared(on_top, **ON_TOP)
+    assert split_of(on_top)["test"] == {"test__e"}
+    assert len(split_of(on_top)["val"]) == 1
+    assert "Train__one__b" in split_of(on_top)["train"] | split_of(on_top)["val"]
+    assert "Val/images/ is learned from, too" in capsys.readouterr().err
+
+
+def test_stars_stand_for_whole_folders_in_any_number(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for name in ("Train/Urban/{}/1", "Train/Rural/{}/1", "Val/Urban/{}/1"):
+        image(root / f"{name.format('images_png')}.png")
+        mask(root / f"{name.format('masks_png')}.png")
+    prepared(root, images="*/*/images_png", masks="*/*/masks_png", val=None)
+    assert split_of(root) == {"train": {"Urban__1", "Rural__1"}, "val": {"Urban__1"}}
+    message = refused_anew(root, images="*/images*", masks="*/*/masks_png")
+    assert "dataset.folder.images = */images*: a star stands for a whole name, as in */images" in message
+
+
+def test_what_is_wrong_below_a_star_is_named(on_top: Path) -> None:
+    (on_top / "Train/masks/a.png").rename(on_top / "Train/masks/x.png")
+    image(on_top / "Val/images/g.png")
+    image(on_top / "extra/images/h.png")
+    message = refused(on_top, **ON_TOP, val=None)
+    for words in (
+        "Train/masks/: no image of the same name for x.png",
+        "Val/masks/: every image needs a mask, there is none for g.png",
+        "*/images/ and */masks/ may hold train, val, test, not extra",
+    ):
+        assert words in message
+    assert "*/pictures/: missing folder" in refused(on_top, images="*/pictures", masks="*/masks")
+    assert "*/masks/: no image of the same name for Train/masks/x.png" in refused(on_top, **ON_TOP)
+
+
+def test_what_a_mac_packs_beside_folders_does_not_matter(mine: Path) -> None:
+    image(mine / "__MACOSX/pictures/a.png")
+    for name in "abcdef":
+        (mine / f"images/{name}.png").rename(mine / f"{name}.png")
+    (mine / "images").rmdir()
+    prepared(mine, images=".")
+    assert len(written(mine)) == 6
+
+
 @pytest.fixture
 def with_test(mine: Path) -> Path:
     """Images and masks in a folder train and in one test, and in one that means val to others."""
@@ -413,8 +575,36 @@ def test_a_folder_that_is_listed_whole_is_not_said_to_be_learned_from(
     assert "learned from" not in capsys.readouterr().err
 
 
-def test_a_folder_that_means_val_is_to_be_renamed(with_test: Path) -> None:
-    assert "not valid; rename valid to val" in refused(with_test, val=None)
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "valid", "test"),
+        ("Train", "Val", "Test"),
+        ("train2017", "val2017", "test2017"),
+        ("training", "validation", "testing"),
+        ("train_val", "validation_set", "TEST"),
+    ],
+)
+def test_folders_are_splits_by_whichever_usual_name(
+    train: str, val: str, test: str, with_test: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("images", "masks"):
+        for name, now in (("train", train), ("valid", val), ("test", test)):
+            (with_test / folder / name).rename(with_test / folder / "on the way")
+            (with_test / folder / "on the way").rename(with_test / folder / now)
+    prepared(with_test, val=None)
+    assert split_of(with_test) == {"train": set("abcdef"), "val": {"v", "w"}, "test": {"t", "u"}}
+    prepared(with_test)
+    assert split_of(with_test)["test"] == {f"{test}__t", f"{test}__u"}
+    assert f"images/{val}/ is learned from, too" in capsys.readouterr().err
+
+
+def test_what_only_begins_like_a_split_is_none(with_test: Path) -> None:
+    for folder in ("images", "masks"):
+        (with_test / folder / "test").rename(with_test / folder / "testbed")
+    prepared(with_test)
+    assert "test" not in split_of(with_test)
+    assert "may hold train, val, test, not testbed" in refused_anew(with_test, val=None)
 
 
 def test_what_a_desktop_leaves_beside_split_folders_does_not_matter(with_test: Path) -> None:

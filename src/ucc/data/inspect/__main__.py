@@ -22,7 +22,8 @@ from ucc.data.inspect.survey import (
     smoothed_warning,
 )
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.pairing import find_pairs, match
+from ucc.data.sources.matching import match
+from ucc.data.sources.pairing import find_pairs
 from ucc.errors import UserError, some
 from ucc.files import explained, write_text
 

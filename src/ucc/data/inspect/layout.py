@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_ENDINGS, MASK_SUFFIXES, REQUIRED_SPLITS
+from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES
+from ucc.data.sources.naming import MASK_ENDINGS
+from ucc.data.sources.pairing import REQUIRED_SPLITS
 from ucc.data.sources.tree import files_below
 from ucc.errors import UserError
 

@@ -9,7 +9,8 @@ from ucc.data.dataset import DESCRIPTION, DRAWN, DatasetInfo
 from ucc.data.sources.class_list import ClassList, classes_of, read_classes
 from ucc.data.sources.conversion import convert
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.pairing import IMAGE_SUFFIXES, MASK_SUFFIXES, find_pairs
+from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES
+from ucc.data.sources.pairing import find_pairs
 from ucc.data.text_list import VAL_IDS
 from ucc.errors import UserError
 from ucc.files import atomic_folder, explained, write_text

@@ -1,28 +1,26 @@
 """Which mask belongs to which image of a user's folder, and which images are measured on."""
 
 import hashlib
-import unicodedata
+import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ucc.config import FolderParams
 from ucc.data.dataset import DESCRIPTION, NEST, SPLITS
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.tree import LITTER, LONGEST_NAME, files_below, shown
+from ucc.data.sources.lookalikes import tell_lookalikes
+from ucc.data.sources.matching import IMAGE_SUFFIXES, Files, match, shown_in
+from ucc.data.sources.naming import split_named
+from ucc.data.sources.places import STAR, folders, has_star, part_names, part_of
+from ucc.data.sources.tree import LITTER, LONGEST_NAME, shown
 from ucc.data.text_list import read_list
-from ucc.errors import UserError, every
+from ucc.errors import UserError, every, some
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-# What people put behind an image's name to name its mask.
-MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_annotation", ".mask")
 REQUIRED_SPLITS = ("train", "val")
-VAL_NAMES = ("val", "valid", "validation")  # what others call that split
 MIN_MASKED = 3  # one to measure on, and the two labelled images that training needs
-
-Files = dict[str, Path]
+_COPY = re.compile(r"\.rf\.\w+$")  # what Roboflow puts behind the name of each altered copy of a photograph
 
 
 @dataclass(frozen=True)
@@ -41,102 +39,88 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
     Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and
     with `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the hashes of their
     paths, and a new mask may change which; if it is a text file, the images it lists are measured on. Beside a folder
-    train, a folder test is a split of its own. Images without masks are for training.
+    train, a folder test is a split of its own, without what has no mask there. Other images without masks are for
+    training. What folders are called counts in any case, and so do names such as valid or test2017.
 
     Raises:
         UserError: if `params` make no sense, or the list cannot be read.
     """
     _check(params)
     if params.val is None:
-        return [pair for split in _splits(params, problems) for pair in _split_pairs(split, params, problems)]
+        splits_of_names = _splits(params, problems)
+        return [p for split, name in splits_of_names.items() for p in _split_pairs(split, name, params, problems)]
     images, masks = match(params.images, params.masks, params.mask_suffix, problems)
     test = _test_split(params, images, masks, problems)
+    _tell_lookalikes(params, images, masks, problems)
     masked = sorted((images.keys() & masks.keys()) - test)
     if len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
-    val = (
-        _listed(params.val, images, masks, test, problems) if isinstance(params.val, str) else draw(masked, params.val)
-    )
+    if isinstance(params.val, str):
+        val = _listed(params.val, images, masks, test, problems)
+    else:
+        val = draw(masked, params.val)
+        if not val and len(masked) >= MIN_MASKED:
+            problems.add(
+                f"the {len(masked)} images with masks are copies (.rf. in their names) of too few photographs to "
+                "measure on any; set dataset.folder.val to a text file that lists images to measure on"
+            )
     splits = {key: "val" if key in val else "test" if key in test else "train" for key in images}
     _tell_learned(params, splits, problems)
     return _pairs(images, masks, splits, problems)
 
 
-def match(images: str, masks: str, mask_suffix: str, problems: Problems, strict: bool = False) -> tuple[Files, Files]:
-    """Images and masks of two folders below the root by the path that they share.
-
-    Files of other kinds are a problem if `strict`, else a note.
-    """
-    root = problems.root
-    if Path(images) == Path(masks):
-        files = _files(images, (), problems)
-        mask_files = [file for file in files if file.stem.endswith(mask_suffix)]
-        image_files = [file for file in files if not file.stem.endswith(mask_suffix)]
-        _refuse_misnamed_masks(image_files, mask_suffix, problems)
-    else:
-        image_files = _files(images, (root / masks,), problems)
-        mask_files = _files(masks, (root / images,), problems)
-    named_images = _by_key(image_files, images, "", IMAGE_SUFFIXES, problems, strict)
-    lossy = [f for f in mask_files if f.suffix.lower() in IMAGE_SUFFIXES and f.suffix.lower() not in MASK_SUFFIXES]
-    if lossy:
-        problems.add(
-            "JPEG and WebP change the values they store, so masks are PNG, BMP or TIFF files: draw or export again "
-            + every(shown(file.relative_to(root)) for file in lossy)
-        )
-    rest = [file for file in mask_files if file not in set(lossy)]
-    named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems, strict)
-    stray = [shown(named_masks[key].relative_to(root / masks)) for key in named_masks if key not in named_images]
-    if named_images and stray:
-        hint = "" if len(stray) < len(named_masks) else " (do dataset.folder.images and mask_suffix fit?)"
-        problems.add(f"{masks}/: no image of the same name{hint} for {every(stray)}")
-    return named_images, named_masks
-
-
-def _refuse_misnamed_masks(images: Sequence[Path], mask_suffix: str, problems: Problems) -> None:
-    """Where masks lie beside images, one that is misnamed would be learned from as a photograph."""
-    names = {(file.parent, file.stem.lower()) for file in images}
-    misnamed = [
-        shown(file.relative_to(problems.root))
-        for file in images
-        for ending in MASK_ENDINGS
-        if file.stem.lower().endswith(ending) and (file.parent, file.stem.lower().removesuffix(ending)) in names
-    ]
-    if misnamed:
-        problems.add(
-            f"named like masks of images beside them, but dataset.folder.mask_suffix is {mask_suffix}: rename or move "
-            + every(misnamed)
-        )
-
-
 def draw(keys: Sequence[str], share: float) -> set[str]:
-    """The share of `keys` to measure on: at least one, and two are left."""
-    ranked = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-    return set(ranked[: max(0, min(max(1, round(share * len(keys))), len(keys) - MIN_MASKED + 1))])
+    """The share of `keys` to measure on: at least one if that leaves two, copies of one photograph together."""
+    most = len(keys) - MIN_MASKED + 1
+    wanted = min(max(1, round(share * len(keys))), most)
+    sources: defaultdict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        sources[_COPY.sub("", key)].append(key)
+    drawn: set[str] = set()
+    for source in sorted(sources, key=lambda source: hashlib.sha256(source.encode()).hexdigest()):
+        if len(drawn) < wanted and len(drawn) + len(sources[source]) <= most:
+            drawn.update(sources[source])
+    return drawn
+
+
+def _tell_lookalikes(params: FolderParams, images: Files, masks: Files, problems: Problems) -> None:
+    tell_lookalikes(images, masks, params.mask_suffix, Path(params.images) == Path(params.masks), problems)
 
 
 def _test_split(params: FolderParams, images: Files, masks: Files, problems: Problems) -> set[str]:
     """The images with masks of a folder test beside train; those without are taken out of `images`."""
-    if not (problems.root / params.images / "train").is_dir():
-        return set()
-    test = {key for key in images if key.startswith("test/")}
-    bare = test - masks.keys()
+    named = {name: split_named(name) for name in part_names(problems.root, params.images)}
+    test: set[str] = set()
+    if "train" not in named.values():
+        return test
+    for name in (name for name, split in named.items() if split == "test"):
+        found = {key for key in images if key.startswith(f"{name}/")}
+        places = part_of(params.images, name), part_of(params.masks, name)
+        _leave_out_bare(images, found - masks.keys(), *places, "give the folder another name", problems)
+        test |= found & images.keys()
+    return test
+
+
+def _leave_out_bare(
+    images: Files, bare: set[str], at_images: str, at_masks: str, otherwise: str, problems: Problems
+) -> None:
+    """Take images of test without masks out of `images`, where they would be for training."""
     for key in bare:
         del images[key]
     if bare:
         problems.note(
-            f"{params.images}/test/: {len(bare)} images without masks in {params.masks}/test/ are left out, since what "
-            "lies there is not learned from; to learn from them give the folder another name"
+            f"{at_images}/: {len(bare)} images without masks in {at_masks}/ are left out, since what lies there is not "
+            f"learned from; to learn from them {otherwise}"
         )
-    return test - bare
 
 
 def _tell_learned(params: FolderParams, splits: Mapping[str, str], problems: Problems) -> None:
     """Say which folders that are named like splits are learned from, since they may have been meant otherwise."""
     learned = {key.partition("/")[0] for key, split in splits.items() if split == "train" and "/" in key}
-    for name in sorted(learned & {"test", *VAL_NAMES}):
+    for name in sorted(name for name in learned if split_named(name) in ("val", "test")):
         problems.note(
-            f"{params.images}/{name}/ is learned from, too, since dataset.folder.val says what is measured on; to have "
-            "folders decide, name them train, val and test and set dataset.folder.val to null"
+            f"{part_of(params.images, name)}/ is learned from, too, since dataset.folder.val says what is measured on; "
+            "to have folders decide, name them train, val and test and set dataset.folder.val to null"
         )
 
 
@@ -180,6 +164,8 @@ def _check(params: FolderParams) -> None:
     for key, value in (("images", params.images), ("masks", params.masks)):
         if Path(value).is_absolute() or ".." in Path(value).parts:
             raise UserError(f"dataset.folder.{key} = {value}: must be a folder below dataset.root, or '.' for itself.")
+        if any(STAR in part and part != STAR for part in Path(value).parts):
+            raise UserError(f"dataset.folder.{key} = {value}: a star stands for a whole name, as in */images.")
     if Path(params.images) == Path(params.masks) and not params.mask_suffix:
         raise UserError(
             f"dataset.folder.images and masks are both {params.images}: set dataset.folder.mask_suffix to what tells a "
@@ -194,36 +180,67 @@ def _as_number(text: str) -> float | None:
         return None
 
 
-def _splits(params: FolderParams, problems: Problems) -> list[str]:
-    """The required splits and whichever others are there."""
-    root = problems.root
-    own = {root / params.images, root / params.masks, root / DESCRIPTION}
+def _splits(params: FolderParams, problems: Problems) -> dict[str, str]:
+    """What the folder of each split is called: of the required ones and whichever others are there."""
     present: set[str] = set()
-    for folder in dict.fromkeys((root / params.images, root / params.masks)):
-        try:
-            if folder.is_dir():
-                names = {e.name for e in folder.iterdir() if not e.name.startswith(".") and e not in own}
-                present |= names.difference(LITTER)
-        except OSError as error:
-            problems.add(f"{folder.relative_to(root).as_posix()}/: cannot be read ({error.strerror})")
-    unknown = sorted(present - set(SPLITS))
+    for place in dict.fromkeys((Path(params.images).as_posix(), Path(params.masks).as_posix())):
+        present |= _names_in(place, params, problems)
+    by_split: defaultdict[str | None, list[str]] = defaultdict(list)
+    for name in sorted(present, key=lambda name: (name not in SPLITS, name)):
+        by_split[split_named(name)].append(name)
+    unknown = by_split.pop(None, [])
+    where = f"{params.images}/ and {params.masks}/"
     if unknown:
-        misnamed = [name for name in unknown if name in VAL_NAMES]
-        remedy = "set dataset.folder.val to a share, such as 0.2, to have val drawn"
         problems.add(
-            f"{params.images}/ and {params.masks}/ may hold {', '.join(SPLITS)}, not {every(unknown)}; "
-            + (f"rename {misnamed[0]} to val" if misnamed else remedy)
+            f"{where} may hold {', '.join(SPLITS)}, not {every(unknown)}; set dataset.folder.val to a share, such as "
+            "0.2, to have val drawn"
         )
-    return [split for split in SPLITS if split in present or split in REQUIRED_SPLITS]
+    for split, (first, *others) in by_split.items():
+        if others:
+            problems.add(
+                f"{where} may hold one folder for {split}, not {every(others)} beside {first}; merge or rename"
+            )
+    found = {split: names[0] for split, names in by_split.items()}
+    return {split: found.get(split, split) for split in SPLITS if split in found or split in REQUIRED_SPLITS}
 
 
-def _split_pairs(split: str, params: FolderParams, problems: Problems) -> list[Pair]:
-    at_images, at_masks = ((Path(folder) / split).as_posix() for folder in (params.images, params.masks))
-    images, masks = match(at_images, at_masks, params.mask_suffix, problems, strict=True)
-    base = problems.root / at_images
-    without_mask = [shown(images[key].relative_to(base)) for key in images if key not in masks]
-    if (masks or at_images == at_masks) and split != "train" and without_mask:
-        problems.add(f"{at_masks}/: every image needs a mask, there is none for {every(without_mask)}")
+def _names_in(place: str, params: FolderParams, problems: Problems) -> set[str]:
+    """What lies where the folders of the splits are; files that cannot have been meant for one are a note."""
+    root = problems.root
+    if has_star(place):
+        return set(part_names(root, place))
+    folder = root / place
+    own = {*folders(root, params.images).values(), *folders(root, params.masks).values(), root / DESCRIPTION}
+    try:
+        entries = [e for e in sorted(folder.iterdir()) if not e.name.startswith(".") and e not in own]
+    except OSError as error:
+        if folder.is_dir():
+            problems.add(f"{place}/: cannot be read ({error.strerror})")
+        return set()
+    entries = [entry for entry in entries if entry.name not in LITTER]
+    foreign = [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() not in IMAGE_SUFFIXES]
+    if foreign:
+        problems.note(f"{place}/: left out, since no folder of a split: {some(shown(Path(e.name)) for e in foreign)}")
+    return {entry.name for entry in entries if entry not in foreign}
+
+
+def _split_pairs(split: str, name: str, params: FolderParams, problems: Problems) -> list[Pair]:
+    at_images, at_masks = (part_of(place, name) for place in (params.images, params.masks))
+    if split == "test" and not any(folder.is_dir() for folder in folders(problems.root, at_masks).values()):
+        problems.note(
+            f"{at_images}/: left out, since {at_masks}/ is missing and what lies there is not learned from; to learn "
+            f"from it move it to {part_of(params.images, 'train')}/"
+        )
+        return []
+    images, masks = match(at_images, at_masks, params.mask_suffix, problems)
+    bare = images.keys() - masks.keys()
+    if split == "test":
+        otherwise = f"move them to {part_of(params.images, 'train')}/"
+        _leave_out_bare(images, bare, at_images, at_masks, otherwise, problems)
+    elif split == "val" and bare and (masks or at_images == at_masks):
+        names = every(shown_in(at_images, images[key], problems.root) for key in images if key in bare)
+        problems.add(f"{at_masks}/: every image needs a mask, there is none for {names}")
+    _tell_lookalikes(params, images, masks, problems)
     return _pairs(images, masks, dict.fromkeys(images, split), problems)
 
 
@@ -241,49 +258,3 @@ def _pairs(images: Files, masks: Files, splits: dict[str, str], problems: Proble
     named = [(key.replace("/", NEST), key) for key in images]
     usable = [(name, key) for name, key in named if len(by_name[name]) == 1 and len(name.encode()) <= LONGEST_NAME]
     return [Pair(name, splits[key], images[key], masks.get(key)) for name, key in usable]
-
-
-def _files(folder: str, leave_out: Collection[Path], problems: Problems) -> list[Path]:
-    path = problems.root / folder
-    try:
-        if path.is_dir():
-            files = files_below(path, problems, leave_out)
-            if not files:
-                problems.add(f"{folder}/: holds no files")
-            return files
-    except OSError as error:
-        problems.add(f"{folder}/: cannot be read ({error.strerror})")
-        return []
-    problems.add(f"{folder}/: missing folder")
-    return []
-
-
-def _by_key(
-    files: Sequence[Path], folder: str, ending: str, suffixes: Sequence[str], problems: Problems, strict: bool
-) -> Files:
-    """Files by their path below `folder` without suffix and `ending`; those that do not fit are told."""
-    base = problems.root / folder
-    foreign = [shown(f.relative_to(base)) for f in files if f.suffix.lower() not in suffixes and f.name != DESCRIPTION]
-    if foreign and strict:
-        problems.add(f"{folder}/: only {', '.join(suffixes)} files belong here, not {every(foreign)}")
-    elif foreign:
-        problems.note(f"{folder}/: left out, since not {', '.join(suffixes)}: {every(foreign)}")
-    pictures = [file for file in files if file.suffix.lower() in suffixes]
-    unended = [shown(file.relative_to(base)) for file in pictures if not file.stem.endswith(ending)]
-    if unended:
-        problems.add(f"{folder}/: names must end in dataset.folder.mask_suffix = {ending}, unlike {every(unended)}")
-    found: Files = {}
-    for file in pictures:
-        if not file.stem.endswith(ending):
-            continue
-        path = file.relative_to(base)
-        key = (path.parent / file.stem.removesuffix(ending)).as_posix()
-        # One name, two spellings: file systems differ in how they compose accents.
-        key = unicodedata.normalize("NFC", key)
-        if key in found:
-            same = f"{found[key].relative_to(base)} and {path}"
-            problems.add(f"{folder}/: {same} share the name {key}; rename one of them")
-        found.setdefault(key, file)
-    if files and not found:
-        problems.add(f"{folder}/: holds no {', '.join(suffixes)} file")
-    return found

@@ -11,7 +11,7 @@ from ucc.errors import every
 # A file's name becomes a line of the manifest: control characters, line separators and undecodable bytes break it.
 FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 LONGEST_NAME = 200  # bytes; file systems allow 255, and a temporary name needs some of them
-LITTER = ("Thumbs.db", "desktop.ini")
+LITTER = ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
 def files_below(folder: Path, problems: Problems, leave_out: Collection[Path] = ()) -> list[Path]:
