@@ -116,9 +116,15 @@ def test_colours_come_commonest_first_and_black_is_background(tmp_path: Path) ->
         ((0, 255, 255), [], [0, 255]),
         ((255, 1, 1), [], [1, 255]),
         ((0, 1, 2), [], [0, 1, 2]),
+        ((0, 128, 255), [], [0, 128, 255]),
+        ((0, 127, 255), [], [0, 127, 255]),
+        ((0, 85, 255), [], [0, 85, 255]),
+        ((0, 91, 255), [255], [0, 91]),
+        ((0, 255, 1), [255], [0, 1]),
+        ((255, 0, 1), [], [0, 1, 255]),
     ],
 )
-def test_255_is_ignored_but_in_binary_masks(
+def test_255_is_ignored_where_it_does_not_look_like_a_class(
     values: tuple[int, ...], ignore: list[int], classes: list[int], tmp_path: Path
 ) -> None:
     mask = np.array(values, np.uint8)[INDICES]
@@ -205,15 +211,108 @@ def test_what_download_would_refuse_in_split_folders_is_told(
     write_png(tmp_path / "images/extra/y.png", PHOTO)
     write_png(tmp_path / "masks/train/z.png", INDICES)
     inspect(tmp_path)
-    warned = [line for line in capsys.readouterr().err.splitlines() if "warning: " in line]
+    lines = capsys.readouterr().err.splitlines()
+    assert any("images/train/: left out, since not .jpg" in line and line.endswith("readme.md") for line in lines)
+    warned = [line for line in lines if "warning: " in line]
     for words in (
         "masks/val/: every image needs a mask, there is none for x4.png, x5.png",
-        "files belong here, not readme.md",
         "masks/train/: no image of the same name for z.png",
         "may hold train, val, test, not extra; set dataset.folder.val",
     ):
         assert sum(words in line for line in warned) == 1, words
-    assert len(warned) == 4
+    assert len(warned) == 3
+
+
+@pytest.mark.parametrize(("train", "val"), [("Train", "valid"), ("train2017", "val2017"), ("training", "validation")])
+def test_split_folders_are_seen_by_whichever_usual_name(train: str, val: str, tmp_path: Path) -> None:
+    for split in (train, val):
+        folder(tmp_path, INDICES, f"images/{split}", f"masks/{split}", "_m")
+    assert proposed(inspect(tmp_path))["folder"]["val"] is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "val"), [(("Train", "Val"), None), (("seq1", "seq2"), 0.2), (("train_val", "TEST"), 0.2)]
+)
+def test_a_split_above_images_and_masks_is_seen(parts: tuple[str, str], val: float | None, tmp_path: Path) -> None:
+    for part in parts:
+        folder(tmp_path, INDICES, f"{part}/Images", f"{part}/labels", "_m")
+    write_png(tmp_path / "vis/x.png", PHOTO)
+    section = proposed(inspect(tmp_path))["folder"]
+    assert (section["images"], section["masks"], section["mask_suffix"]) == ("*/Images", "*/labels", "_m")
+    assert section["val"] == val
+
+
+def test_the_first_folder_that_holds_masks_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """VOC has boxes in Annotations, LabelMe arrays in SegmentationClass."""
+    root = folder(tmp_path, INDICES, "JPEGImages", "SegmentationClassPNG", "")
+    folder(root, INDICES, "JPEGImages", "SegmentationObject", "")
+    for name in ("Annotations/x0.xml", "SegmentationClass/x0.npy"):
+        (root / name).parent.mkdir()
+        (root / name).write_text("")
+    assert proposed(inspect(root))["folder"]["masks"] == "SegmentationClassPNG"
+    told = capsys.readouterr().err
+    assert "SegmentationObject/ holds 4 pictures named like images, too" in told
+    assert "give --masks SegmentationObject" in told
+    assert "Annotations/ holds" not in told
+
+
+def test_the_kinds_of_mask_are_listed_and_one_of_classes_comes_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("_color", "_labelIds", "_instanceIds"):
+        root = folder(tmp_path, INDICES, "images", "gt", kind)
+    assert proposed(inspect(root))["folder"]["mask_suffix"] == "_labelIds"
+    told = capsys.readouterr().err
+    assert "_labelIds (4), _color (4), _instanceIds (4); taken is _labelIds" in told
+    assert "warning" not in told
+
+
+def test_examples_of_unlabelled_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder(tmp_path, INDICES, "images", "masks", "")
+    for index in range(12):
+        write_png(root / f"images/y{index:02}.png", PHOTO)
+    inspect(root)
+    told = capsys.readouterr().err
+    assert "14 without: the unlabelled set, such as images/x4.png, images/y01.png, images/y04.png, " in told
+
+
+def test_a_folder_of_masks_further_down_is_named(tmp_path: Path) -> None:
+    folder(tmp_path / "f", INDICES, "Kvasir-SEG/images", "Kvasir-SEG/masks", "")
+    folder(tmp_path / "f", INDICES, "more/deep/images", "more/deep/gtFine", "")
+    with pytest.raises(UserError, match="Perhaps they lie in Kvasir-SEG/masks/, more/deep/gtFine/: inspect the folder"):
+        inspect(tmp_path / "f")
+    folder(tmp_path / "g", INDICES, "images/10k/train", "labels/sem_seg/masks/train", "")
+    with pytest.raises(UserError, match=r"no mask in labels/ .* Perhaps they lie in labels/sem_seg/masks/: inspect"):
+        inspect(tmp_path / "g")
+
+
+def test_masks_of_which_none_pairs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = folder(tmp_path, INDICES, "images", "annotations/trimaps", "")
+    with pytest.raises(UserError, match="no mask in annotations/ is named like an image in images/"):
+        inspect(root)
+    assert "annotations/trimaps/ holds 4 pictures named like images, too" in capsys.readouterr().err
+    assert proposed(inspect(root, masks="annotations/trimaps"))["folder"]["masks"] == "annotations/trimaps"
+
+
+def test_masks_of_16_bits_beside_colours_are_refused(tmp_path: Path) -> None:
+    root = folder(tmp_path, COLORS[INDICES], "images", "masks", "")
+    cv2.imwrite(str(root / "masks/x1.png"), INDICES.astype(np.uint16) * 1000)
+    with pytest.raises(UserError, match=r"values beyond 255, which are no colours: x1\.png"):
+        inspect(root)
+
+
+def test_images_that_are_numbered_in_sequences_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for patient in ("CS_4941", "DU_5851"):
+        root = folder(tmp_path, INDICES, patient, patient, "_mask")
+        for index in range(4):
+            for ending in ("", "_mask"):
+                (root / patient / f"x{index}{ending}.png").rename(root / patient / f"{patient}_{index}{ending}.png")
+    inspect(root, images=".")
+    told = "2 sequences, to go by the names, such as CS_4941/CS_4941_*: if these are frames or slices"
+    assert told in capsys.readouterr().err
+    (tmp_path / "one").mkdir()
+    inspect(folder(tmp_path / "one", INDICES, "images", "masks", ""))
+    assert "sequences" not in capsys.readouterr().err
 
 
 def test_images_that_download_would_give_one_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +347,36 @@ def test_grey_masks_with_smoothed_edges_are_told_and_drawn_ones_are_not(
     ):
         inspect(folder(tmp_path / name, smoothed, "images", "masks", ""))
         assert "warning: smoothed edges (anti-aliasing, resizing), whose grey levels" in capsys.readouterr().err
+
+
+def test_why_255_is_ignored_or_a_class_stands_beside_it(tmp_path: Path) -> None:
+    for name, values, line in (
+        ("ignored", (0, 1, 255), "ignore: [255]  # 255 mostly means no class: 10.00% of the pixels"),
+        (
+            "steps",
+            (0, 128, 255),
+            "value: 255}  # 10.00% of the pixels, in 4 of 4 masks; a class since all values are even",
+        ),
+        ("many", (255, 0, 1), "value: 255}  # 70.00% of the pixels, in 4 of 4 masks; a class since so many pixels"),
+    ):
+        mask = np.array(values, np.uint8)[INDICES]
+        assert line in inspect(folder(tmp_path / name, mask, "images", "masks", ""))
+
+
+def test_masks_that_were_jpegs_are_told_and_thin_classes_are_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = np.zeros((60, 80), np.uint8)
+    cv2.circle(drawn, (30, 30), 15, 255, -1)
+    for quality in (75, 90, 95):
+        lossy = cv2.imdecode(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+        inspect(folder(tmp_path / str(quality), lossy, "images", "masks", ""))
+        assert "warning: values scattered around much commoner ones, as a lossy format" in capsys.readouterr().err
+    for value in range(1, 6):
+        cv2.line(drawn, (10 * value, 0), (10 * value + 20, 59), value, 1)
+    drawn[30:34, 10:14] = 250
+    inspect(folder(tmp_path / "thin", drawn, "images", "masks", ""))
+    assert "lossy" not in capsys.readouterr().err
 
 
 def test_a_class_that_is_1_in_some_masks_and_255_in_others_is_told(

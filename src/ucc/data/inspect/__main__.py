@@ -6,17 +6,20 @@ What was found goes to stderr, the section to stdout. It replaces the one of par
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from ucc.config import FolderParams
-from ucc.data.inspect.layout import guess_layout
+from ucc.data.inspect.ignored import ignored_warning
+from ucc.data.inspect.layout import alternatives, guess_layout, perhaps
 from ucc.data.inspect.proposal import propose, section
 from ucc.data.inspect.survey import (
     describe,
     describe_masks,
-    ignored_warning,
+    describe_sequences,
     image_headers,
+    lossy_warning,
     mask_facts,
     palette_warning,
     smoothed_warning,
@@ -24,7 +27,8 @@ from ucc.data.inspect.survey import (
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import match
 from ucc.data.sources.pairing import find_pairs
-from ucc.errors import UserError, some
+from ucc.data.sources.tree import shown
+from ucc.errors import SHOWN, UserError, some
 from ucc.files import explained, write_text
 
 
@@ -34,7 +38,7 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
     What the stage `download` would refuse is a warning here.
 
     Raises:
-        UserError: if there is no such folder, or its masks cannot be made a list of classes.
+        UserError: if there is no such folder, no mask pairs with an image, or masks cannot be made a list of classes.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder.")
@@ -55,14 +59,18 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
     ]
     if unlike:
         problems.add(f"mask of another size than its image: {some(unlike)}")
-    for warning in (palette_warning(facts, root), smoothed_warning(facts, root), ignored_warning(facts, root)):
-        if warning:
-            problems.add(warning)
+    for warning in (palette_warning, smoothed_warning, lossy_warning, ignored_warning):
+        found = warning(facts, root)
+        if found:
+            problems.add(found)
+    bare = [shown(named_images[key].relative_to(root)) for key in sorted(named_images.keys() - masked)]
     lines = [
         f"{len(named_images)} images in {layout.images}/, {len(masked)} with a mask in {layout.masks}/, "
-        f"{len(named_images) - len(masked)} without: the unlabelled set",
+        f"{len(bare)} without: the unlabelled set{_such_as(bare)}",
         *describe(headers, root),
         describe_masks(facts),
+        *([] if layout.val is None else describe_sequences(masked)),
+        *alternatives(root, layout),
         *problems.notes,
         *(f"warning: {problem}" for problem in problems.found),
     ]
@@ -70,7 +78,18 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
         print(f"{root}: {line}", file=sys.stderr)
     if not facts:
         raise UserError(f"{root / layout.masks}: no mask that can be read; see the warnings.")
+    if not masked:
+        raise UserError(
+            f"{root}: no mask in {layout.masks}/ is named like an image in {layout.images}/; see the warnings."
+            f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER or --mask-suffix TEXT."
+        )
     return section(root, layout, propose(facts))
+
+
+def _such_as(names: Sequence[str]) -> str:
+    """A few of many names, from all over the list, since neighbours are mostly of one kind."""
+    few = names[:: max(1, -(-len(names) // SHOWN))]
+    return f", such as {', '.join(few)}" if few else ""
 
 
 def main(arguments: list[str]) -> None:

@@ -1,24 +1,26 @@
 """Guessing where a folder keeps its images and masks."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES
-from ucc.data.sources.naming import MASK_ENDINGS
+from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of
+from ucc.data.sources.naming import MASK_ENDINGS, MASK_WORDS, RENDERING_WORDS, beyond, split_named, words
 from ucc.data.sources.pairing import REQUIRED_SPLITS
+from ucc.data.sources.places import STAR, folder_names, folders, part_names
 from ucc.data.sources.tree import files_below
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 
 # Names in use, in order of preference, whatever their case.
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "jpegimages", "rgb", "inputs")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "jpegimages", "rgb", "inputs", "images_png")
 MASK_FOLDERS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentations"),
-    *("segmentation", "ground_truth", "groundtruth", "gt", "targets"),
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentationclasspng"),
+    *("segmentations", "segmentation", "ground_truth", "groundtruth", "gt", "targets", "masks_png"),
 )
 VAL_SHARE = 0.2
+DEEPEST = 3  # folders below the root in which masks are looked for
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Layout:
     mask_suffix: str
     val: float | None
 
+    @property
+    def beside(self) -> bool:
+        """Whether masks lie beside their images."""
+        return Path(self.images) == Path(self.masks)
+
 
 def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix: str | None) -> Layout:
     """Complete what is given by what the folder `root` looks like.
@@ -38,56 +45,141 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
         UserError: if the folder cannot be read, no masks are to be seen, or a folder that is given lies elsewhere.
     """
     try:
-        folders = {entry.name.lower(): entry.name for entry in sorted(root.iterdir()) if entry.is_dir()}
+        next(root.iterdir(), None)
     except OSError as error:
         raise UserError(f"{root}: cannot be read ({error.strerror}).") from error
-    masks = masks or next((folders[name] for name in MASK_FOLDERS if name in folders), None)
     if masks is None:
-        images = masks = images or "."
-    images = images or next((folders[name] for name in IMAGE_FOLDERS if name in folders), _only_other(root, masks))
-    for option, folder in (("--images", images), ("--masks", masks)):
-        if Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise UserError(f"{option} {folder}: must be a folder below {root}, or '.' for itself.")
-        if not (root / folder).is_dir():
-            raise UserError(f"{root / folder}: no such folder.")
+        masks = _named(root, MASK_FOLDERS, MASK_SUFFIXES)
+    if masks is None and images is None:
+        images, masks = _below_splits(root) or (".", ".")
+    masks = masks or images or "."
+    images = images or _named(root, IMAGE_FOLDERS, IMAGE_SUFFIXES) or _only_other(root, masks)
+    for option, place in (("--images", images), ("--masks", masks)):
+        if Path(place).is_absolute() or ".." in Path(place).parts:
+            raise UserError(f"{option} {place}: must be a folder below {root}, or '.' for itself.")
+        if not any(folder.is_dir() for folder in folders(root, place).values()):
+            raise UserError(f"{root / place}: no such folder.")
     if mask_suffix is None:
         mask_suffix = _ending(root, images, masks)
-    split = all((root / folder / name).is_dir() for folder in (images, masks) for name in REQUIRED_SPLITS)
+    splits = [{split_named(name) for name in part_names(root, place)} for place in (images, masks)]
+    split = all(names.issuperset(REQUIRED_SPLITS) for names in splits)
     return Layout(images, masks, mask_suffix, None if split else VAL_SHARE)
+
+
+def alternatives(root: Path, layout: Layout) -> list[str]:
+    """What else might be the masks, in a line each: other endings, and other folders whose pictures pair."""
+    images = _stems(root, layout.images, layout.masks, IMAGE_SUFFIXES)
+    found = []
+    if not layout.beside:
+        endings = _endings(images, _stems(root, layout.masks, layout.images, MASK_SUFFIXES))
+        if len(endings) > 1:
+            listed = ", ".join(f"{ending or 'nothing'} ({endings[ending]})" for ending in _ranked(endings))
+            taken = layout.mask_suffix or "nothing"
+            found.append(
+                f"names of masks have beyond those of images: {listed}; taken is {taken}, for others give --mask-suffix"
+            )
+    for place in _neighbours(root, layout):
+        pairing = _endings(images, _stems(root, place, layout.images, MASK_SUFFIXES)).total()
+        if pairing:
+            found.append(
+                f"{place}/ holds {pairing} pictures named like images, too: if these are the masks, give --masks "
+                f"{place}"
+            )
+    return found
+
+
+def perhaps(root: Path, masks: str) -> str:
+    """A hint at folders further down that are named like ones of masks, other than `masks`; nothing if none is."""
+    seen = [place for place in _mask_folders(root, root) if place != masks]
+    if not seen:
+        return ""
+    return (
+        f" Perhaps they lie in {some(f'{place}/' for place in seen)}: inspect the folder above, or give the places of "
+        'several with a star, as in --images "*/images" --masks "*/masks".'
+    )
+
+
+def _named(folder: Path, names: Iterable[str], suffixes: Sequence[str]) -> str | None:
+    """The first folder of such a name that holds a file of `suffixes`; if none does, the first."""
+    own = {name.lower(): name for name in folder_names(folder)}
+    present = [own[name] for name in names if name in own]
+    return next((name for name in present if _holds(folder / name, suffixes)), present[0] if present else None)
+
+
+def _holds(folder: Path, suffixes: Sequence[str]) -> bool:
+    return any(file.suffix.lower() in suffixes for file in files_below(folder, Problems(folder)))
+
+
+def _below_splits(root: Path) -> tuple[str, str] | None:
+    """Places of images and masks that lie in a folder train, or in several of any name: train/images, train/masks."""
+    found: Counter[tuple[str, str]] = Counter()
+    for name in folder_names(root):
+        masks = _named(root / name, MASK_FOLDERS, MASK_SUFFIXES)
+        images = _named(root / name, IMAGE_FOLDERS, IMAGE_SUFFIXES)
+        if images and masks:
+            found[images, masks] += 2 if split_named(name) == "train" else 1
+    ((images, masks), count) = max(found.items(), key=lambda item: item[1], default=(("", ""), 0))
+    return (f"{STAR}/{images}", f"{STAR}/{masks}") if count > 1 else None
 
 
 def _only_other(root: Path, masks: str) -> str:
     """The one folder beside that of the masks, if all pictures are in the two; else the root itself."""
-    visible = [entry for entry in root.iterdir() if not entry.name.startswith(".")]
-    others = [entry.name for entry in visible if entry.is_dir() and not Path(masks).is_relative_to(entry.name)]
-    pictures = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in visible)
+    others = [name for name in folder_names(root) if not Path(masks).is_relative_to(name)]
+    pictures = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in root.iterdir() if entry.name[0] != ".")
     return others[0] if len(others) == 1 and masks != "." and not pictures else "."
 
 
 def _ending(root: Path, images: str, masks: str) -> str:
     if Path(images) == Path(masks):
-        stems = _stems(root / images, (), IMAGE_SUFFIXES)
+        stems = _stems(root, images, None, IMAGE_SUFFIXES)
         found = Counter(e for stem in stems for e in MASK_ENDINGS if stem.endswith(e) and stem.removesuffix(e) in stems)
         if not found:
+            hint = perhaps(root, masks) if images == "." else ""
             raise UserError(
                 f"{root / masks}: no masks to be seen, neither in a folder such as masks or labels nor beside the "
-                "images as NAME_mask.png. Name them with --masks FOLDER or --mask-suffix TEXT."
+                f"images as NAME_mask.png.{hint} Name them with --masks FOLDER or --mask-suffix TEXT."
             )
-        return found.most_common(1)[0][0]
-    stems = _stems(root / images, (root / masks,), IMAGE_SUFFIXES)
-    endings = Counter(_beyond(stem, stems) for stem in _stems(root / masks, (root / images,), MASK_SUFFIXES))
-    del endings[None]
-    return str(endings.most_common(1)[0][0]) if endings else ""
+        return _ranked(found)[0]
+    endings = _endings(_stems(root, images, masks, IMAGE_SUFFIXES), _stems(root, masks, images, MASK_SUFFIXES))
+    return _ranked(endings)[0] if endings else ""
 
 
-def _beyond(stem: str, images: set[str]) -> str | None:
-    """What `stem` has beyond the longest name of an image that it begins with."""
-    return next((stem[end:] for end in range(len(stem), 0, -1) if stem[:end] in images), None)
+def _endings(images: set[str], masks: set[str]) -> Counter[str]:
+    """What the names of masks have beyond those of images, and how often."""
+    found = (beyond(mask, images) for mask in masks)
+    return Counter(both[1] for both in found if both)
 
 
-def _stems(folder: Path, leave_out: Iterable[Path], suffixes: Iterable[str]) -> set[str]:
-    """Paths of pictures below `folder` without their suffix."""
-    files = files_below(folder, Problems(folder), tuple(leave_out))
-    return {
-        (file.relative_to(folder).parent / file.stem).as_posix() for file in files if file.suffix.lower() in suffixes
-    }
+def _ranked(endings: Mapping[str, int]) -> list[str]:
+    """The commonest first; of equally common ones, classes before their colours or instances."""
+    return sorted(endings, key=lambda text: (-endings[text], bool(words(text) & {*RENDERING_WORDS}), text))
+
+
+def _neighbours(root: Path, layout: Layout) -> Iterator[str]:
+    """Folders beside and below that of the masks."""
+    if layout.beside:
+        return
+    for above in (Path(layout.masks).parent, Path(layout.masks)):
+        inside = {name for folder in folders(root, above.as_posix()).values() for name in folder_names(folder)}
+        for name in sorted(inside):
+            place = (above / name).as_posix()
+            ways = [Path(layout.images), Path(layout.masks)]
+            if not any(way.is_relative_to(place) for way in ways) and split_named(name) is None:
+                yield place
+
+
+def _mask_folders(folder: Path, root: Path) -> Iterator[str]:
+    """Folders a few levels below that are named like ones of masks, hold pictures and no such folder."""
+    for name in folder_names(folder):
+        path = folder / name
+        deeper = list(_mask_folders(path, root)) if len(path.relative_to(root).parts) < DEEPEST else []
+        yield from deeper
+        if not deeper and words(name) & {*MASK_WORDS, "ground", "manual"} and _holds(path, IMAGE_SUFFIXES):
+            yield path.relative_to(root).as_posix()
+
+
+def _stems(root: Path, place: str, leave_out: str | None, suffixes: Iterable[str]) -> set[str]:
+    """Paths of the pictures of a place without their suffix."""
+    left = folders(root, leave_out).values() if leave_out else ()
+    files = files_of(place, tuple(left), Problems(root))
+    return {path.with_name(file.stem).as_posix() for file, path in files.items() if file.suffix.lower() in suffixes}

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.data.dataset import IGNORE_INDEX
+from ucc.data.inspect.ignored import class_reason
 from ucc.data.inspect.layout import Layout
 from ucc.data.inspect.survey import MOST_CLASSES, MaskFacts
 from ucc.data.sources.class_list import Color, standard_color
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 
 BLACK = (0, 0, 0)
 Meaning = int | Color  # what stands for a class in a mask
@@ -44,12 +45,19 @@ class Proposal:
 def propose(masks: Sequence[MaskFacts]) -> Proposal:
     """Index classes by value, colour classes by their share of the pixels; black or 0 is background.
 
-    255 is proposed as ignored where it leaves two other values.
+    255 is proposed as ignored where it leaves two other values and does not look like a class.
 
     Raises:
-        UserError: if there are more values or colours than classes can be, or fewer than two.
+        UserError: if there are more values or colours than classes can be, or fewer than two, or masks of 16 bits and
+            of colours.
     """
     is_color = any(mask.kind == "RGB" for mask in masks)
+    deep = [mask.path.name for mask in masks if any(isinstance(m, int) and m > 255 for m in mask.pixels)]
+    if is_color and deep:
+        raise UserError(
+            f"beside RGB masks there are grey ones with values beyond 255, which are no colours: {some(deep)}. Choose "
+            "one kind with --masks FOLDER or --mask-suffix TEXT."
+        )
     pixels: Counter[Meaning] = Counter()
     shown: Counter[Meaning] = Counter()
     for mask in masks:
@@ -62,7 +70,13 @@ def propose(masks: Sequence[MaskFacts]) -> Proposal:
         raise UserError(f"all masks hold nothing but {', '.join(map(_text, pixels))}: there is nothing to tell apart.")
     total = sum(pixels.values())
     notes = {m: f"{pixels[m] / total:.2%} of the pixels, in {shown[m]} of {len(masks)} masks" for m in pixels}
-    ignored = None if is_color or len(pixels) == 2 else notes.get(IGNORE_INDEX)
+    ignored = None
+    if not is_color and IGNORE_INDEX in pixels:
+        reason = class_reason(pixels)
+        if reason is None:
+            ignored = f"255 mostly means no class: {notes[IGNORE_INDEX]}"
+        elif len(pixels) > 2:
+            notes[IGNORE_INDEX] += f"; a class {reason}, else move 255 to ignore"
     order = sorted(m for m in pixels if not (ignored and m == IGNORE_INDEX))
     if is_color:
         order.sort(key=lambda color: -pixels[color])

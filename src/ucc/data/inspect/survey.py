@@ -1,5 +1,6 @@
 """Counting what the pictures of a folder are, and what its masks hold."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.sources.class_list import Color, pack, unpack
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.palettes import differing
@@ -27,6 +27,8 @@ from ucc.data.sources.pictures import (
 from ucc.errors import UserError, some
 from ucc.progress import read_parallel
 
+FEWEST_FRAMES = 4  # in a sequence
+NOISE = 8  # grey levels by which a lossy format mostly changes a value
 MOST_CLASSES = 254  # that a proposal holds: a mask with more values or colours was blended or compressed
 
 Result = TypeVar("Result")
@@ -42,6 +44,7 @@ class MaskFacts:
         distinct: how many values or colours there are.
         colors: colour of each value that the palette knows.
         smoothed: whether most values of a grey mask stand where one goes over into another, as drawn edges never do.
+        lossy: whether values of a grey mask are scattered around commoner ones, as a lossy format leaves them.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class MaskFacts:
     distinct: int
     colors: dict[int, Color] = field(default_factory=dict)
     smoothed: bool = False
+    lossy: bool = False
 
 
 def image_headers(images: Iterable[Path], problems: Problems) -> dict[Path, Header]:
@@ -81,6 +85,26 @@ def describe_masks(facts: Sequence[MaskFacts]) -> str:
     return f"{len(facts)} masks: {_listed(Counter(mask.kind for mask in facts))}"
 
 
+def describe_sequences(keys: Iterable[str]) -> list[str]:
+    """A line on what to do if images, by their paths without suffix, are numbered within several sequences."""
+    sequences: defaultdict[str, list[int]] = defaultdict(list)
+    for key in keys:
+        number = re.search(r"\d+$", key)
+        sequences[key[: number.start()] if number else key].append(int(number[0]) if number else 0)
+    frames = {
+        name: numbers
+        for name, numbers in sequences.items()
+        if len(numbers) >= FEWEST_FRAMES and max(numbers) - min(numbers) < 2 * len(numbers)
+    }
+    if len(frames) < 2 or 2 * sum(map(len, frames.values())) < sum(map(len, sequences.values())):
+        return []
+    return [
+        f"{len(frames)} sequences, to go by the names, such as {min(frames)}*: if these are frames or slices of one "
+        "scene or patient, a share for val is drawn from all of them and flatters; list the images of whole ones in a "
+        "text file, val: mine.txt"
+    ]
+
+
 def palette_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
     """What to look at if an index has other colours in some masks than in others; None if it has not."""
     used = [
@@ -104,19 +128,15 @@ def smoothed_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
     )
 
 
-def ignored_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
-    """What to look at where 255, which is proposed as ignored, may be what other masks call by another value."""
-    values = [{meaning for meaning in mask.pixels if isinstance(meaning, int)} for mask in facts]
-    alone = [
-        mask.path.relative_to(root).as_posix()
-        for mask, held in zip(facts, values, strict=True)
-        if held and held <= {0, IGNORE_INDEX} and IGNORE_INDEX in held
-    ]
-    if not alone or not set().union(*values) - {0, IGNORE_INDEX}:
-        return None
+def lossy_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
+    """What to do about masks that were JPEGs once: each grey level that this made of a value would be a class."""
+    lossy = [mask.path.relative_to(root).as_posix() for mask in facts if mask.lossy]
     return (
-        f"255 is proposed as ignored, but stands alone or beside 0 only in {some(alone)}: if it is a class there, give "
-        "the class one value in all masks"
+        f"values scattered around much commoner ones, as a lossy format (JPEG) leaves them, would be classes: "
+        f"{some(lossy)}; export such masks anew as PNG from what they were drawn in, or set each pixel to the nearest "
+        "class, then inspect them anew"
+        if lossy
+        else None
     )
 
 
@@ -148,6 +168,7 @@ def _readable(
 def _mask_facts(path: Path) -> MaskFacts:
     picture, header = load(path)
     is_color = header.mode in COLOR_MODES
+    is_grey = not is_color and header.mode != "P"
     stored = pack(mask_colors(path, picture, header)) if is_color else mask_values(path, picture, header)
     found, counts = np.unique(stored, return_counts=True)
     commonest = np.argsort(-counts, kind="stable")[: MOST_CLASSES + 1]
@@ -159,7 +180,8 @@ def _mask_facts(path: Path) -> MaskFacts:
         pixels=Counter({unpack(number): count for number, count in pixels.items()}) if is_color else Counter(pixels),
         distinct=len(found),
         colors=dict(enumerate(palette(picture))),
-        smoothed=header.mode != "P" and not is_color and _smoothed(stored),
+        smoothed=is_grey and _smoothed(stored),
+        lossy=is_grey and _lossy(stored),
     )
 
 
@@ -174,3 +196,22 @@ def _smoothed(values: NDArray[np.uint16] | NDArray[np.uint32]) -> bool:
     found, index = np.unique(values, return_inverse=True)
     mostly = np.bincount(index.ravel(), weights=between.ravel()) > 0.5 * np.bincount(index.ravel())
     return bool(mostly.sum() >= 3 and 2 * mostly.sum() > len(found))
+
+
+def _lossy(values: NDArray[np.uint16] | NDArray[np.uint32]) -> bool:
+    """Whether at least three values, around two others that are much commoner and further apart, are single pixels."""
+    signed, alike = values.astype(np.int32), np.zeros(values.shape, np.uint8)
+    for axis in (0, 1):
+        same = np.diff(signed, axis=axis) == 0
+        before, after = (np.s_[:-1], np.s_[1:]) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+        alike[before] += same
+        alike[after] += same
+    found, index, counts = np.unique(signed, return_inverse=True, return_counts=True)
+    if len(found) > MOST_CLASSES:
+        return False  # refused in any case
+    scattered = np.bincount(index.ravel(), weights=alike.ravel()) < 1.5 * counts
+    near = np.abs(found[:, None] - found) <= NOISE
+    commonest = np.where(near, counts, 0).argmax(axis=1)
+    noise = scattered & (counts[commonest] >= 10 * counts)
+    around = found[commonest[noise]]
+    return bool(noise.sum() >= 3 and np.ptp(around) > 2 * NOISE)

@@ -229,14 +229,13 @@ def _split_pairs(split: str, name: str, params: FolderParams, problems: Problems
     if split == "test" and not any(folder.is_dir() for folder in folders(problems.root, at_masks).values()):
         problems.note(
             f"{at_images}/: left out, since {at_masks}/ is missing and what lies there is not learned from; to learn "
-            f"from it move it to {part_of(params.images, 'train')}/"
+            "from it move it to train"
         )
         return []
     images, masks = match(at_images, at_masks, params.mask_suffix, problems)
     bare = images.keys() - masks.keys()
     if split == "test":
-        otherwise = f"move them to {part_of(params.images, 'train')}/"
-        _leave_out_bare(images, bare, at_images, at_masks, otherwise, problems)
+        _leave_out_bare(images, bare, at_images, at_masks, "move them to train", problems)
     elif split == "val" and bare and (masks or at_images == at_masks):
         names = every(shown_in(at_images, images[key], problems.root) for key in images if key in bare)
         problems.add(f"{at_masks}/: every image needs a mask, there is none for {names}")

@@ -16,7 +16,9 @@ def folders(root: Path, place: str) -> dict[str, Path]:
     found = {"": root}
     for part in Path(place).parts:
         if part == STAR:
-            found = {f"{key}/{name}".lstrip("/"): path / name for key, path in found.items() for name in _below(path)}
+            found = {
+                f"{key}/{name}".lstrip("/"): path / name for key, path in found.items() for name in folder_names(path)
+            }
         else:
             found = {key: path / part for key, path in found.items()}
     return {key: path for key, path in found.items() if path.is_dir()} if has_star(place) else found
@@ -35,7 +37,7 @@ def part_names(root: Path, place: str) -> list[str]:
     """The names for which there is a `part_of` this place."""
     if has_star(place):
         return sorted({key.partition("/")[0] for key in folders(root, place)})
-    return _below(root / place)
+    return folder_names(root / place)
 
 
 def has_star(place: str) -> bool:
@@ -43,8 +45,8 @@ def has_star(place: str) -> bool:
     return STAR in Path(place).parts
 
 
-def _below(folder: Path) -> list[str]:
-    """Names of the folders in a folder that count; none of one that cannot be read, as its reader will tell."""
+def folder_names(folder: Path) -> list[str]:
+    """Names of the folders in a folder, without hidden ones; none if it cannot be read, as whoever reads it tells."""
     try:
         entries = sorted(folder.iterdir()) if folder.is_dir() else []
         return [e.name for e in entries if not e.name.startswith(".") and e.name not in LITTER and e.is_dir()]
