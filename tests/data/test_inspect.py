@@ -230,6 +230,12 @@ def test_split_folders_are_seen_by_whichever_usual_name(train: str, val: str, tm
     assert proposed(inspect(tmp_path))["folder"]["val"] is None
 
 
+def test_a_folder_val_without_masks_is_not_measured_on(tmp_path: Path) -> None:
+    folder(tmp_path, INDICES, "train", "train", "_mask")
+    write_png(tmp_path / "valid/y.png", PHOTO)
+    assert proposed(inspect(tmp_path))["folder"]["val"] == 0.2
+
+
 @pytest.mark.parametrize(
     ("parts", "val"), [(("Train", "Val"), None), (("seq1", "seq2"), 0.2), (("train_val", "TEST"), 0.2)]
 )

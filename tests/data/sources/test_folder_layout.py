@@ -420,20 +420,24 @@ def test_pictures_of_masks_are_not_learned_from(images: str, names: list[str], m
 def test_photographs_that_are_named_like_others_are_learned_from_which_is_told(
     beside: bool, mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ["a-b", "a_0002", "b_0002", "c_color", "day 2/a", "color/a", "color/b"]
+    names = ["a-b", "a_0002", "b_0002", "c_color", "color/a", "color/b", "day 2/a", "instance_2/x", "instance_2/y"]
+    for name in ("instance_1/x", "instance_1/y"):
+        image(mine / f"images/{name}.png")
+        mask(mine / f"masks/{name}.png")
     for name in names:
         image(mine / f"images/{name}.png")
     changes = {}
     if beside:
-        for file in (mine / "masks").iterdir():
-            file.rename(mine / "images" / f"{file.stem}_mask.png")
+        for file in (mine / "masks").rglob("*.png"):
+            place = mine / "images" / file.relative_to(mine / "masks")
+            file.rename(place.with_name(f"{file.stem}_mask.png"))
         changes = {"masks": "images", "mask_suffix": "_mask"}
     prepared(mine, **changes)
-    assert len(written(mine)) == 6 + len(names)
+    assert len(written(mine)) == 8 + len(names)
     told = capsys.readouterr().err
     assert "learned from as photographs, though named like images that have a mask" in told
     assert (
-        "images/a-b.png, images/a_0002.png, images/b_0002.png, images/c_color.png, images/color/a.png and 2 more"
+        "images/a-b.png, images/a_0002.png, images/b_0002.png, images/c_color.png, images/color/a.png and 4 more"
         in told
     )
 
@@ -441,7 +445,7 @@ def test_photographs_that_are_named_like_others_are_learned_from_which_is_told(
 def test_images_with_masks_of_their_own_and_others_are_no_lookalikes(
     mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a_overlay", "b_overlay", "vis/a", "vis/b"):
+    for name in ("a_overlay", "b_overlay", "vis/a", "vis/b", "instance_1/x", "instance_1/y"):
         image(mine / f"images/{name}.png")
         mask(mine / f"masks/{name}.png")
     for name in ("f_2", "ab", "g", "g_parts", "f_parts"):
@@ -474,6 +478,20 @@ def test_the_split_may_stand_above_images_and_masks(on_top: Path, capsys: pytest
     assert len(split_of(on_top)["val"]) == 1
     assert "Train__one__b" in split_of(on_top)["train"] | split_of(on_top)["val"]
     assert "Val/images/ is learned from, too" in capsys.readouterr().err
+
+
+def test_a_folder_below_a_star_that_cannot_be_read_is_named(on_top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Path.iterdir
+
+    def denied(path: Path) -> Any:
+        if path.name == "Val":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    message = refused(on_top, images="*/*/images", masks="*/*/masks")
+    assert "folder that cannot be read" in message
+    assert "Val/*/images" in message
 
 
 def test_stars_stand_for_whole_folders_in_any_number(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of
+from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of, match
 from ucc.data.sources.naming import MASK_ENDINGS, MASK_WORDS, RENDERING_WORDS, beyond, split_named, words
 from ucc.data.sources.pairing import REQUIRED_SPLITS
-from ucc.data.sources.places import STAR, folder_names, folders, part_names
+from ucc.data.sources.places import STAR, folder_names, folders
 from ucc.data.sources.tree import files_below
 from ucc.errors import UserError, some
 
@@ -61,9 +61,9 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
             raise UserError(f"{root / place}: no such folder.")
     if mask_suffix is None:
         mask_suffix = _ending(root, images, masks)
-    splits = [{split_named(name) for name in part_names(root, place)} for place in (images, masks)]
-    split = all(names.issuperset(REQUIRED_SPLITS) for names in splits)
-    return Layout(images, masks, mask_suffix, None if split else VAL_SHARE)
+    named_images, named_masks = match(images, masks, mask_suffix, Problems(root))
+    splits = {split_named(key.partition("/")[0]) for key in named_images.keys() & named_masks.keys() if "/" in key}
+    return Layout(images, masks, mask_suffix, None if splits.issuperset(REQUIRED_SPLITS) else VAL_SHARE)
 
 
 def alternatives(root: Path, layout: Layout) -> list[str]:

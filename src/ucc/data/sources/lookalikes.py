@@ -35,7 +35,9 @@ class _Lookalike:
     @property
     def says_mask(self) -> bool:
         """Whether it is named like a mask or something made from one."""
-        return bool(words(self.further) & MADE_WORDS or words(self.folder) & FOLDER_WORDS)
+        # Frames of instance_2 are no pictures of instance_1's.
+        own = words(self.folder) - words(PurePosixPath(self.like).parent.as_posix())
+        return bool(words(self.further) & MADE_WORDS or own & FOLDER_WORDS)
 
 
 def tell_lookalikes(images: Files, masks: Files, mask_suffix: str, beside: bool, problems: Problems) -> None:
@@ -89,24 +91,30 @@ def _lookalikes(images: Files, masks: Files) -> Iterator[_Lookalike]:
     masked: defaultdict[str, list[str]] = defaultdict(list)
     for key in sorted(images.keys() & masks.keys()):
         masked[PurePosixPath(key).name].append(key)
+    # One name for file systems that take no notice of the case.
+    by_lower = {key.lower(): key for key in sorted(images, key=lambda key: (key in masks, key))}
     for key in sorted(images.keys() - masks.keys()):
-        found = _beside(key, images) or _elsewhere(key, masked)
+        found = _beside(key, by_lower) or _elsewhere(key, masked)
         if found:
             yield found
 
 
-def _beside(key: str, images: Files) -> _Lookalike | None:
-    """cat_color or mask_cat beside cat, or cat/instance_cat."""
+def _beside(key: str, images: Mapping[str, str]) -> _Lookalike | None:
+    """cat_color or mask_cat beside cat, or cat/instance_cat; `images` are by their names in lower case."""
     path = PurePosixPath(key)
+
+    def image(name: str) -> str | None:
+        return images.get((path.parent / name).as_posix().lower())
+
     for like, further in _begun(path.name):
-        if (beside := (path.parent / like).as_posix()) in images:
+        if beside := image(like):
             return _Lookalike(key, beside, "", further)
     for like, further in _ended(path.name):
-        if (beside := (path.parent / like).as_posix()) in images and words(further) & MADE_WORDS:
+        if (beside := image(like)) and words(further) & MADE_WORDS:
             return _Lookalike(key, beside, "", further)
-    if (above := path.parent.as_posix()) in images and path.parent.name in path.name:
-        before, _, after = path.name.rpartition(path.parent.name)
-        return _Lookalike(key, above, "", before + after)
+    if above := images.get(path.parent.as_posix().lower()):
+        before, stem, after = path.name.rpartition(path.parent.name)
+        return _Lookalike(key, above, "", before + after) if stem else None
     return None
 
 

@@ -50,7 +50,7 @@ def files_of(place: str, leave_out: Collection[Path], problems: Problems) -> dic
     found = folders(problems.root, place)
     files: dict[Path, PurePosixPath] = {}
     try:
-        if found and all(folder.is_dir() for folder in found.values()):
+        if found if has_star(place) else (problems.root / place).is_dir():
             for key, folder in found.items():
                 below = files_below(folder, problems, leave_out)
                 files |= {file: PurePosixPath(key, file.relative_to(folder).as_posix()) for file in below}
@@ -70,7 +70,8 @@ def _tell_other_endings(files: Paths, place: str, ending: str, images: Files, ma
     misnamed: list[Path] = []
     for file, path in files.items():
         if file.suffix.lower() in MASK_SUFFIXES and not file.stem.endswith(ending):
-            image, further = beyond(path.with_suffix("").as_posix(), images) or ("", "")
+            name = unicodedata.normalize("NFC", path.with_name(file.stem).as_posix())
+            image, further = beyond(name, images) or ("", "")
             # cat_mask_1 beside cat_mask may well be the mask of a second object.
             is_other_kind = image in masks and not further.startswith(ending)
             (left_out if is_other_kind else misnamed).append(file)

@@ -89,7 +89,7 @@ def _tell_lookalikes(params: FolderParams, images: Files, masks: Files, problems
 
 def _test_split(params: FolderParams, images: Files, masks: Files, problems: Problems) -> set[str]:
     """The images with masks of a folder test beside train; those without are taken out of `images`."""
-    named = {name: split_named(name) for name in part_names(problems.root, params.images)}
+    named = {name: split_named(name) for name in sorted({key.partition("/")[0] for key in images if "/" in key})}
     test: set[str] = set()
     if "train" not in named.values():
         return test

@@ -4,6 +4,7 @@ A star stands for one folder. What lies in these is named as if they lay in one:
 train/cat.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ucc.data.sources.tree import LITTER
@@ -16,12 +17,12 @@ def folders(root: Path, place: str) -> dict[str, Path]:
     found = {"": root}
     for part in Path(place).parts:
         if part == STAR:
-            found = {
-                f"{key}/{name}".lstrip("/"): path / name for key, path in found.items() for name in folder_names(path)
-            }
+            # A folder that cannot be read stays, under a name that is none, so that its reader tells of it.
+            inside = [(key, path, name) for key, path in found.items() for name in folder_names(path, [STAR])]
+            found = {f"{key}/{name}".lstrip("/"): path / name for key, path, name in inside}
         else:
             found = {key: path / part for key, path in found.items()}
-    return {key: path for key, path in found.items() if path.is_dir()} if has_star(place) else found
+    return {key: path for key, path in found.items() if _may_be_read(path)} if has_star(place) else found
 
 
 def part_of(place: str, name: str) -> str:
@@ -45,10 +46,17 @@ def has_star(place: str) -> bool:
     return STAR in Path(place).parts
 
 
-def folder_names(folder: Path) -> list[str]:
-    """Names of the folders in a folder, without hidden ones; none if it cannot be read, as whoever reads it tells."""
+def folder_names(folder: Path, unreadable: Sequence[str] = ()) -> list[str]:
+    """Names of the folders in a folder, without hidden ones; `unreadable` if it cannot be read."""
     try:
         entries = sorted(folder.iterdir()) if folder.is_dir() else []
         return [e.name for e in entries if not e.name.startswith(".") and e.name not in LITTER and e.is_dir()]
     except OSError:
-        return []
+        return list(unreadable)
+
+
+def _may_be_read(folder: Path) -> bool:
+    try:
+        return folder.is_dir() or STAR in folder.parts
+    except OSError:
+        return True
