@@ -292,6 +292,13 @@ def test_a_folder_of_masks_further_down_is_named(tmp_path: Path) -> None:
         inspect(tmp_path / "g")
 
 
+def test_masks_whose_images_have_an_ending_of_their_own_are_named(tmp_path: Path) -> None:
+    for name in ("1_sat", "1_mask", "2_sat", "2_mask"):
+        write_png(tmp_path / f"train/{name}.png", PHOTO)
+    with pytest.raises(UserError, match="without an image of the bare name: train/1_mask, train/2_mask"):
+        inspect(tmp_path)
+
+
 def test_masks_of_which_none_pairs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = folder(tmp_path, INDICES, "images", "annotations/trimaps", "")
     with pytest.raises(UserError, match="no mask in annotations/ is named like an image in images/"):

@@ -421,7 +421,8 @@ def test_photographs_that_are_named_like_others_are_learned_from_which_is_told(
     beside: bool, mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["a-b", "a_0002", "b_0002", "c_color", "color/a", "color/b", "day 2/a", "instance_2/x", "instance_2/y"]
-    for name in ("instance_1/x", "instance_1/y"):
+    names += ["vis/v", "vis/w"]
+    for name in ("instance_1/x", "instance_1/y", "nir/v", "nir/w"):
         image(mine / f"images/{name}.png")
         mask(mine / f"masks/{name}.png")
     for name in names:
@@ -433,11 +434,11 @@ def test_photographs_that_are_named_like_others_are_learned_from_which_is_told(
             file.rename(place.with_name(f"{file.stem}_mask.png"))
         changes = {"masks": "images", "mask_suffix": "_mask"}
     prepared(mine, **changes)
-    assert len(written(mine)) == 8 + len(names)
+    assert len(written(mine)) == 10 + len(names)
     told = capsys.readouterr().err
     assert "learned from as photographs, though named like images that have a mask" in told
     assert (
-        "images/a-b.png, images/a_0002.png, images/b_0002.png, images/c_color.png, images/color/a.png and 4 more"
+        "images/a-b.png, images/a_0002.png, images/b_0002.png, images/c_color.png, images/color/a.png and 6 more"
         in told
     )
 

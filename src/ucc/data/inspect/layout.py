@@ -135,6 +135,9 @@ def _ending(root: Path, images: str, masks: str) -> str:
         found = Counter(e for stem in stems for e in MASK_ENDINGS if stem.endswith(e) and stem.removesuffix(e) in stems)
         if not found:
             hint = perhaps(root, masks) if images == "." else ""
+            alone = sorted(stem for stem in stems if stem.endswith(MASK_ENDINGS))
+            if alone:
+                hint += f" Named like masks, but without an image of the bare name: {some(alone)}."
             raise UserError(
                 f"{root / masks}: no masks to be seen, neither in a folder such as masks or labels nor beside the "
                 f"images as NAME_mask.png.{hint} Name them with --masks FOLDER or --mask-suffix TEXT."

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -13,8 +13,9 @@ from ucc.data.sources.tree import shown
 from ucc.errors import every, some
 
 MADE_WORDS = {*MASK_WORDS, *RENDERING_WORDS}
-# A folder of photographs may well be called color, beside depth or thermal.
-FOLDER_WORDS = MADE_WORDS - {"color", "colour"}
+# A folder of photographs may well be called color, beside depth, and vis, beside infrared, but not vis in theirs.
+FOLDER_WORDS = MADE_WORDS - {"color", "colour", "vis"}
+INNER_FOLDER_WORDS = FOLDER_WORDS | {"vis"}
 MIN_REPEATED = 2  # of one kind, to be no accident
 
 
@@ -35,9 +36,11 @@ class _Lookalike:
     @property
     def says_mask(self) -> bool:
         """Whether it is named like a mask or something made from one."""
+        there = PurePosixPath(self.like).parent
         # Frames of instance_2 are no pictures of instance_1's.
-        own = words(self.folder) - words(PurePosixPath(self.like).parent.as_posix())
-        return bool(words(self.further) & MADE_WORDS or own & FOLDER_WORDS)
+        own = words(self.folder) - words(there.as_posix())
+        is_inner = there in PurePosixPath(self.key).parents
+        return bool(words(self.further) & MADE_WORDS or own & (INNER_FOLDER_WORDS if is_inner else FOLDER_WORDS))
 
 
 def tell_lookalikes(images: Files, masks: Files, mask_suffix: str, beside: bool, problems: Problems) -> None:
@@ -52,38 +55,31 @@ def tell_lookalikes(images: Files, masks: Files, mask_suffix: str, beside: bool,
     """
     found = list(_lookalikes(images, masks))
     kinds = Counter(one.kind for one in found if one.like in masks)
-    misnamed = [one for one in found if beside and not one.folder and one.further.lower() in MASK_ENDINGS]
-    made = [
-        one
-        for one in found
-        if one not in misnamed
-        and one.says_mask
-        and (kinds[one.kind] >= MIN_REPEATED or (beside and one.further.lower().startswith(MASK_ENDINGS)))
-    ]
-    doubtful = [
-        one
-        for one in found
-        if one not in misnamed and one not in made and one.like in masks and not (one.folder and one.further)
-    ]
-
-    def names(of: Collection[_Lookalike]) -> list[str]:
-        return [shown(images[one.key].relative_to(problems.root)) for one in of]
-
+    misnamed, made, doubtful = [], [], []
+    for one in found:
+        name = shown(images[one.key].relative_to(problems.root))
+        ending = one.further.lower() if beside and not one.folder else ""
+        if ending in MASK_ENDINGS:
+            misnamed.append(name)
+        elif one.says_mask and (kinds[one.kind] >= MIN_REPEATED or ending.startswith(MASK_ENDINGS)):
+            made.append(name)
+        elif one.like in masks and not (one.folder and one.further):
+            doubtful.append(name)
     if misnamed:
         problems.add(
             f"named like masks of images beside them, but dataset.folder.mask_suffix is {mask_suffix}: rename or move "
-            + every(names(misnamed))
+            + every(misnamed)
         )
     if made:
         problems.add(
             "named like masks, or like pictures of masks, of other images, and would be learned from as photographs; "
             "move them out of the folder of images (several masks of one image: draw them into one), or rename "
-            + every(names(made))
+            + every(made)
         )
     if doubtful:
         problems.note(
             "learned from as photographs, though named like images that have a mask; if they show masks, move them "
-            f"elsewhere: {some(names(doubtful))}"
+            f"elsewhere: {some(doubtful)}"
         )
 
 

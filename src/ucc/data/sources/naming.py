@@ -16,7 +16,7 @@ RENDERING_WORDS = (
     *("color", "colors", "colour", "colours", "colored", "coloured", "colormap", "colormaps", "overlay", "overlays"),
     *("blend", "blended", "vis", "viz", "visualization", "visualizations", "visualisation", "visualisations"),
     *("instance", "instances", "panoptic", "parts", "contour", "contours", "pred", "preds", "prediction"),
-    *("predictions",),
+    *("predictions", "superpixels", "heatmap", "heatmaps", "trimap", "trimaps", "boundary", "boundaries"),
 )
 _SPLIT = re.compile(
     r"(train(?:ing|[-_ ]?val)?|val(?:id(?:ation)?)?|test(?:ing)?)(?:[-_ ]?(?:set|split|data|images|\d+))?"
