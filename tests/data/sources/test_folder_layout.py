@@ -481,6 +481,15 @@ def test_the_split_may_stand_above_images_and_masks(on_top: Path, capsys: pytest
     assert "Val/images/ is learned from, too" in capsys.readouterr().err
 
 
+def test_a_list_names_images_below_a_star_by_their_paths(on_top: Path, tmp_path: Path) -> None:
+    (tmp_path / "chosen.txt").write_text("Train/images/a.png\nTrain/c\nval/Val__d\n", encoding="utf-8")
+    for name in ("h", "i"):
+        image(on_top / f"Train/images/{name}.png")
+        mask(on_top / f"Train/masks/{name}.png")
+    prepared(on_top, **ON_TOP, val=str(tmp_path / "chosen.txt"))
+    assert split_of(on_top)["val"] == {"Train__a", "Train__c", "Val__d"}
+
+
 def test_a_folder_below_a_star_that_cannot_be_read_is_named(on_top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = Path.iterdir
 

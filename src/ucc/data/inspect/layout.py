@@ -73,7 +73,7 @@ def alternatives(root: Path, layout: Layout) -> list[str]:
     if not layout.beside:
         endings = _endings(images, _stems(root, layout.masks, layout.images, MASK_SUFFIXES))
         if len(endings) > 1:
-            listed = ", ".join(f"{ending or 'nothing'} ({endings[ending]})" for ending in _ranked(endings))
+            listed = some(f"{ending or 'nothing'} ({endings[ending]})" for ending in _ranked(endings))
             taken = layout.mask_suffix or "nothing"
             found.append(
                 f"names of masks have beyond those of images: {listed}; taken is {taken}, for others give --mask-suffix"

@@ -29,13 +29,14 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems) -> tupl
         image_files = files_of(images, folders(root, masks).values(), problems)
         mask_files = files_of(masks, folders(root, images).values(), problems)
     named_images = _by_key(image_files, images, "", IMAGE_SUFFIXES, problems)
-    lossy = [f for f in mask_files if f.suffix.lower() in IMAGE_SUFFIXES and f.suffix.lower() not in MASK_SUFFIXES]
+    lossy_suffixes = set(IMAGE_SUFFIXES).difference(MASK_SUFFIXES)
+    lossy = {file: path for file, path in mask_files.items() if file.suffix.lower() in lossy_suffixes}
     if lossy:
         problems.add(
             "JPEG and WebP change the values they store, so masks are PNG, BMP or TIFF files: draw or export again "
             + every(shown(file.relative_to(root)) for file in lossy)
         )
-    rest = {file: path for file, path in mask_files.items() if file not in set(lossy)}
+    rest = {file: path for file, path in mask_files.items() if file not in lossy}
     named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems)
     _tell_other_endings(rest, masks, mask_suffix, named_images, named_masks, problems)
     stray = [shown_in(masks, named_masks[key], root) for key in named_masks if key not in named_images]

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
     if len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
     if isinstance(params.val, str):
-        val = _listed(params.val, images, masks, test, problems)
+        val = _listed(params.val, has_star(params.images), images, masks, test, problems)
     else:
         val = draw(masked, params.val)
         if not val and len(masked) >= MIN_MASKED:
@@ -124,9 +125,14 @@ def _tell_learned(params: FolderParams, splits: Mapping[str, str], problems: Pro
         )
 
 
-def _listed(path: str, images: Files, masks: Files, test: set[str], problems: Problems) -> set[str]:
-    """The images of a list, whose lines are their paths or, as `ucc rank` writes them, their ids."""
-    keys = {key.replace("/", NEST): key for key in images} | {key: key for key in images}
+def _listed(path: str, below_star: bool, images: Files, masks: Files, test: set[str], problems: Problems) -> set[str]:
+    """The images of a list, whose lines are their paths or, as `ucc rank` writes them, their ids.
+
+    Below a star these are their paths from the root, too, since the others lead to no file.
+    """
+    paths = {file.relative_to(problems.root).with_suffix("").as_posix(): key for key, file in images.items()}
+    from_root = {unicodedata.normalize("NFC", name): key for name, key in paths.items()}
+    keys = (from_root if below_star else {}) | {key.replace("/", NEST): key for key in images} | {k: k for k in images}
     lines = {line: _keys_of(line, keys) for line in read_list(path, "dataset.folder.val")}
     unknown = [line for line, meant in lines.items() if not meant]
     if unknown:
