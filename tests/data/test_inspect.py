@@ -68,7 +68,11 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize(("images", "masks", "ending"), LAYOUTS)
-@pytest.mark.parametrize("mask", [INDICES, palette_mask, COLORS[INDICES]], ids=["grey", "palette", "RGB"])
+@pytest.mark.parametrize(
+    "mask",
+    [INDICES, palette_mask, COLORS[INDICES], np.stack([INDICES] * 3, axis=-1)],
+    ids=["grey", "palette", "RGB", "grey RGB"],
+)
 def test_the_section_replaces_that_of_a_preset_and_loads(
     mask: Any, images: str, masks: str, ending: str, tmp_path: Path
 ) -> None:
@@ -85,7 +89,7 @@ def test_the_section_replaces_that_of_a_preset_and_loads(
     assert info.classes == ("background", "class_1", "class_2")
     (path, *_) = sorted((tmp_path / "out/masks/train").iterdir())
     np.testing.assert_array_equal(read_mask(path), INDICES)
-    if not isinstance(mask, np.ndarray) or mask.ndim == 3:
+    if not isinstance(mask, np.ndarray) or np.array_equal(mask, COLORS[INDICES]):
         assert info.colors == tuple(map(tuple, COLORS.tolist()))
 
 
@@ -172,6 +176,14 @@ def test_grey_and_rgb_masks_together_are_colours(tmp_path: Path) -> None:
     assert section["mask_format"] == "color"
     colors = [c["color"] for c in section["classes"]]
     assert sorted(colors) == sorted([*COLORS.tolist(), [9, 9, 9], [18, 18, 18]])
+
+
+def test_rgb_masks_of_grey_pixels_alone_hold_values_and_get_colours_that_can_be_told_apart(tmp_path: Path) -> None:
+    root = folder(tmp_path, np.stack([INDICES] * 3, axis=-1), "images", "masks", "")
+    section = proposed(inspect(root))["folder"]
+    assert section["mask_format"] == "index"
+    assert [entry["value"] for entry in section["classes"]] == [0, 1, 2]
+    assert all(max(entry["color"]) > 100 for entry in section["classes"][1:])
 
 
 def test_split_folders_are_seen(tmp_path: Path) -> None:

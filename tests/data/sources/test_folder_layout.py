@@ -180,7 +180,7 @@ def test_masks_that_all_lack_their_image_hint_at_the_suffix(mine: Path) -> None:
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.webp"])
 def test_lossy_masks_are_refused_with_the_reason(name: str, mine: Path) -> None:
     (mine / "masks/a.png").rename(mine / "masks" / name)
-    assert "JPEG and WebP change the values they store, so masks are PNG, BMP or TIFF files" in refused(mine)
+    assert "JPEG and WebP change the values they store, so masks are PNG, BMP, TIFF or GIF files" in refused(mine)
 
 
 def test_other_files_are_left_out_and_told(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

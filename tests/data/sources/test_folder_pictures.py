@@ -238,6 +238,13 @@ def test_a_photograph_may_not_be_a_gif(frames: int, mine: Path) -> None:
     assert "a GIF, which only masks may be; save it as PNG or JPEG: images/x.png" in refused(mine)
 
 
+@pytest.mark.parametrize("mask", [PIL.Image.fromarray(INDICES), palette_mask()], ids=["grey", "palette"])
+def test_a_mask_may_be_a_gif(mask: PIL.Image.Image, mine: Path) -> None:
+    save(mine / "masks/b.gif", mask)
+    (mine / "masks/b.png").unlink()
+    assert np.array_equal(read_mask(found(prepared(mine), "masks", "b")), INDICES)
+
+
 def test_a_gif_of_several_frames_is_no_mask(mine: Path) -> None:
     pages = [PIL.Image.fromarray(np.full(INDICES.shape, value, np.uint8)) for value in range(3)]
     save(mine / "masks/b.png", pages[0], format="GIF", save_all=True, append_images=pages[1:])

@@ -4,7 +4,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ucc.data.dataset import IGNORE_INDEX
@@ -45,12 +45,14 @@ class Proposal:
 def propose(masks: Sequence[MaskFacts]) -> Proposal:
     """Index classes by value, colour classes by their share of the pixels; black or 0 is background.
 
-    255 is proposed as ignored where it leaves two other values and does not look like a class.
+    255 is proposed as ignored where it leaves two other values and does not look like a class. RGB masks of grey pixels
+    alone hold values.
 
     Raises:
         UserError: if there are more values or colours than classes can be, or fewer than two, or masks of 16 bits and
             of colours.
     """
+    masks = [_as_values(mask) for mask in masks] if all(map(_is_grey, masks)) else masks
     is_color = any(mask.kind == "RGB" for mask in masks)
     deep = [mask.path.name for mask in masks if any(isinstance(m, int) and m > 255 for m in mask.pixels)]
     if is_color and deep:
@@ -120,6 +122,16 @@ def section(root: Path, layout: Layout, proposal: Proposal) -> str:
             "",
         ]
     )
+
+
+def _is_grey(mask: MaskFacts) -> bool:
+    return all(isinstance(meaning, int) or len(set(meaning)) == 1 for meaning in mask.pixels)
+
+
+def _as_values(mask: MaskFacts) -> MaskFacts:
+    """A mask of grey pixels; in colours that no two people could tell apart, its classes would be drawn for ever."""
+    values = {m if isinstance(m, int) else m[0]: count for m, count in mask.pixels.items()}
+    return replace(mask, kind="grey" if mask.kind == "RGB" else mask.kind, pixels=Counter(values))
 
 
 def _colors(mask: MaskFacts) -> Counter[Color]:

@@ -12,7 +12,7 @@ from ucc.data.sources.tree import files_below, shown
 from ucc.errors import every, some
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 
 Files = dict[str, Path]
 Paths = Mapping[Path, PurePosixPath]
@@ -33,8 +33,8 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems) -> tupl
     lossy = {file: path for file, path in mask_files.items() if file.suffix.lower() in lossy_suffixes}
     if lossy:
         problems.add(
-            "JPEG and WebP change the values they store, so masks are PNG, BMP or TIFF files: draw or export again "
-            + every(shown(file.relative_to(root)) for file in lossy)
+            "JPEG and WebP change the values they store, so masks are PNG, BMP, TIFF or GIF files: draw or export "
+            "again " + every(shown(file.relative_to(root)) for file in lossy)
         )
     rest = {file: path for file, path in mask_files.items() if file not in lossy}
     named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems)
