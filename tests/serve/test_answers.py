@@ -27,6 +27,7 @@ from ucc.serve.pictures_api import ANSWERS, CLASS_MAP, JSON, OVERLAY, UNCERTAINT
         (["*/*, image/png;q=0"], JSON),
         (["*/*, image/*;q=0, image/png;output=overlay"], OVERLAY),
         (["nonsense, application/json"], JSON),
+        ([f"image/png{1000 * ';'}q=1, application/json;q=0.1"], JSON),
         (["image/png;output*=utf-8''overlay, application/json;q=0.1"], JSON),
         (["*/*;q*=1, application/json"], JSON),
         (["image/png;x*00=1;x*=2, application/json"], JSON),

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 
@@ -23,6 +24,8 @@ import ucc
 from ucc.pictures import draw_overlay, draw_uncertainty, encode_png, scale_uncertainty
 from ucc.segmenter import Segmenter
 from ucc.serve.app import create_app
+from ucc.serve.forms import file_of_form
+from ucc.serve.limits import RefusedError
 
 
 @pytest.fixture
@@ -100,8 +103,22 @@ def form(*parts: tuple[str, bytes], boundary: str = "x1") -> tuple[bytes, dict[s
 
 def test_a_form_with_one_file_is_as_good_as_a_bare_body(port: int, image: np.ndarray) -> None:
     encoded = encode_png(image)
-    body, headers = form(('name="note"', b"a street"), ('name="file"; filename="a.png"', encoded))
-    assert ask(port, "POST", "/segment", body, headers).body == ask(port, "POST", "/segment", encoded).body
+    body, headers = form(*[('name="note"', b"a street")] * 90, ('name="file"; filename="a.png"', encoded))
+    expected = ask(port, "POST", "/segment", encoded).body
+    for text in (body, b"before it\r\n" + body + b"after it\r\n--x1\r\n"):
+        assert ask(port, "POST", "/segment", text, headers).body == expected
+
+
+@pytest.mark.parametrize(
+    "body", [b"--x\r\n" + b"aa:bb\r\n" * 10**5 + b"\r\n\r\n1\r\n--x--", b"--x\r\n\r\n\r\n" * 10**5 + b"--x--"]
+)
+def test_a_form_that_is_no_picture_costs_no_more_memory_than_it_has_bytes(body: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(RefusedError, match="than"):
+        file_of_form(body, "multipart/form-data; boundary=x")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(body)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +132,14 @@ def test_a_form_with_one_file_is_as_good_as_a_bare_body(port: int, image: np.nda
         (*form(('name="a"; filename="a"', b"no picture")), "no JPEG, PNG"),
         (*form(("name=a; filename*1*=a; filename=UTF-8''a%20b; filename*=b", b"1")), "Content-Disposition"),
         (b"--x--", {"Content-Type": "multipart/form-data; boundary*1*=a; boundary*=UTF-8''x"}, "names no boundary"),
+        (b"", {"Content-Type": f"multipart/form-data; boundary={1000 * 'x'}"}, "Content-Type has more than 1000"),
+        (*form(*[('name="a"', b"1")] * 101), "more than 100 parts"),
+        (*form(*[(f'name="{200 * "a"}"', b"1")] * 50), "heads of more than 8192 bytes"),
     ],
-    ids=["two", "none", "cut", "empty", "boundary", "text", "file name in parts", "boundary in parts"],
+    ids=[
+        *("two", "none", "cut", "empty", "boundary", "text", "file name in parts", "boundary in parts"),
+        *("long type", "many", "heads"),
+    ],
 )
 def test_a_form_that_is_damaged_or_has_not_one_picture_is_refused(
     port: int, body: bytes, headers: dict[str, str], message: str

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from ucc.serve.limits import RefusedError
 
+# Of one media type: the time to read its parameters grows with the square of its length.
+MOST_CHARACTERS = 1000
+
 
 class MediaType(NamedTuple):
     """`image/png;output=overlay`: type, subtype and parameters, in lower case."""
@@ -16,7 +19,9 @@ class MediaType(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "MediaType | None":
-        """Read a media type or range; None if it is neither."""
+        """Read a media type or range; None if it is neither, or longer than any that exists."""
+        if len(text) > MOST_CHARACTERS:
+            return None
         message = Message()
         message["content-type"] = text
         try:

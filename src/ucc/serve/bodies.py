@@ -1,8 +1,7 @@
-"""Bodies of requests, read within limits of bytes and of time; a form's file counts like a bare body."""
+"""Bodies of requests, read within limits of bytes and of time."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from email.message import Message
 from typing import Any
 
 import anyio
@@ -89,47 +88,3 @@ class LastAnswer(JSONResponse):
                     break
                 left -= len(message["body"])
         await send({"type": "http.response.body", "body": b""})
-
-
-def file_of_form(body: bytes | bytearray, content_type: str) -> bytes | bytearray:
-    """The content of the one file in a form (RFC 7578); a body of another content type as it is.
-
-    Raises:
-        RefusedError: 400 if the form is damaged, or has no file or several.
-    """
-    form = Message()
-    form["content-type"] = content_type
-    if form.get_content_type() != "multipart/form-data":
-        return body
-    try:
-        boundary = form.get_boundary()
-    except (TypeError, ValueError):  # parts of a value (RFC 2231) that do not belong together
-        boundary = None
-    if not boundary or not boundary.isascii():
-        raise RefusedError(400, "The form's Content-Type names no boundary.")
-    delimiter = b"\r\n--" + boundary.encode("ascii")
-    # The first delimiter needs no line break before it.
-    _, *parts = (b"\r\n" + body).split(delimiter)
-    if not parts or not parts[-1].startswith(b"--"):
-        raise RefusedError(400, "The form's end is missing; send it whole.")
-    files = [content for part in parts[:-1] for content in _file(part)]
-    if len(files) != 1:
-        raise RefusedError(400, f"The form has {len(files)} files; send one picture.")
-    return files[0]
-
-
-def _file(part: bytes) -> list[bytes]:
-    """The content of a part if it is a file: a part with a file name, or whose type is not text."""
-    head, separator, content = part.partition(b"\r\n\r\n")
-    if not separator:
-        return []
-    headers = Message()
-    for line in head.decode("latin-1").split("\r\n"):
-        name, colon, value = line.partition(":")
-        if colon:
-            headers[name.strip()] = value.strip()
-    try:
-        named = headers.get_filename() is not None
-    except (TypeError, ValueError) as error:
-        raise RefusedError(400, "A part of the form has a Content-Disposition that cannot be read.") from error
-    return [content] if named or headers.get_content_maintype() != "text" else []

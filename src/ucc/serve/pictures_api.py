@@ -12,7 +12,7 @@ from ucc.errors import UserError
 from ucc.images import decode_image, read_header
 from ucc.pictures import draw_overlay, draw_uncertainty, encode_indexed_png, encode_png, scale_uncertainty
 from ucc.segmenter import QUANTIZED_KEY, Segmentation, Segmenter
-from ucc.serve.bodies import file_of_form
+from ucc.serve.forms import file_of_form
 from ucc.serve.limits import Limits, RefusedError, out_of_memory_refused
 
 CLASS_MAP = "image/png"
