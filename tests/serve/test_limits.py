@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import struct
 import threading
@@ -21,6 +22,7 @@ from ucc.pictures import encode_png
 from ucc.segmenter import Segmenter
 from ucc.serve.app import create_app
 from ucc.serve.connections import PatientProtocol
+from ucc.serve.limits import Limits
 from ucc.serve.pictures_api import ANSWERS
 from ucc.serve.server import listen
 
@@ -164,9 +166,33 @@ def test_no_part_of_an_answer_waits_for_the_client_to_acknowledge_another(
     assert options == [1]
 
 
-def test_a_client_that_does_not_take_its_answer_is_cut_off(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PatientProtocol, "idle_seconds", 0.2)
-    app = create_app(Segmenter(model, threads=1))
+@pytest.fixture(scope="module")
+def noise() -> bytes:
+    """A picture whose overlay has megabytes, more than sockets buffer."""
+    return encode_png(np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8))
+
+
+def ask_for_much(port: int, body: bytes) -> socket.socket:
+    """A client that has asked for an overlay, and takes it in small pieces or not at all."""
+    client = socket.socket()
+    client.settimeout(GUARD_SECONDS)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", port))
+    head = f"POST /segment HTTP/1.1\r\nHost: x\r\nAccept: {ANSWERS[1]}\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+    return client
+
+
+@pytest.mark.parametrize("taken", [0, 1000])
+@pytest.mark.parametrize(
+    "short", ["ucc.serve.connections.PatientProtocol.idle_seconds", "ucc.serve.bodies.TAKING_SECONDS"]
+)
+def test_a_client_that_does_not_take_its_answer_or_too_slowly_is_cut_off(
+    model: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, taken: int, short: str
+) -> None:
+    monkeypatch.setattr(PatientProtocol, "idle_seconds", 3600)
+    monkeypatch.setattr("ucc.serve.bodies.BYTES_PER_SECOND", 1e12)
+    monkeypatch.setattr(short, 0.2)
     lost = threading.Event()
     closed = PatientProtocol.connection_lost
 
@@ -175,13 +201,54 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off(model: Path, monkeypa
         lost.set()
 
     monkeypatch.setattr(PatientProtocol, "connection_lost", connection_lost)
-    noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
-    body = encode_png(noise)  # an overlay of noise is megabytes, more than sockets buffer
-    with in_thread(app) as port, connect(port) as client:
+    with in_thread(create_app(Segmenter(model, threads=1))) as port, ask_for_much(port, noise) as client:
+        deadline = time.monotonic() + GUARD_SECONDS
+        while not lost.wait(0.02):
+            assert time.monotonic() < deadline
+            if taken:
+                client.recv(taken)
+
+
+def test_a_client_that_never_takes_the_end_of_its_answer_is_cut_off(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PatientProtocol, "idle_seconds", 0.2)
+    lost = threading.Event()
+
+    class Stuck(PatientProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    monkeypatch.setattr("running.PatientProtocol", Stuck)
+    with in_thread(create_app(Segmenter(model, threads=1))) as port, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        head = f"POST /segment HTTP/1.1\r\nHost: x\r\nAccept: {ANSWERS[1]}\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.sendall(head.encode() + body)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert lost.wait(GUARD_SECONDS)
+
+
+def test_answers_that_are_not_taken_are_bounded_and_told(model: Path, noise: bytes) -> None:
+    def held(port: int) -> float:
+        (line,) = re.findall(r"^ucc_held_bytes (.*)$", ask(port, "GET", "/metrics").body.decode(), re.MULTILINE)
+        return float(line)
+
+    with in_thread(create_app(Segmenter(model, threads=1), Limits(held=10_000_000))) as port:
+        with ask_for_much(port, noise) as client:
+            assert client.recv(1) == b"H"
+            assert held(port) > 7_000_000
+            refused = ask(port, "POST", "/segment", noise, {"Accept": ANSWERS[1]})
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+            assert "answers that are not taken" in refused.json()["error"]
+            assert ask(port, "POST", "/segment", PICTURE).status == 200
+        until(lambda: held(port) == 0)
+        taken = ask(port, "POST", "/segment", noise, {"Accept": ANSWERS[1]})
+        assert (taken.status, len(taken.body)) == (200, int(taken.headers["Content-Length"]))
+        assert len(taken.body) > 7_000_000
 
 
 def test_all_bodies_together_are_bounded(model: Path) -> None:

@@ -81,7 +81,7 @@ def _picture_routes(segmenter: Segmenter, name: str, limits: Limits, slots: Slot
             content_type = request.headers.get("content-type", "")
             work = partial(answer_picture, segmenter, body, content_type, answer, limits)
             content = await slots.run(request, work)
-        return Response(content, media_type=answer.partition(";")[0], headers={"Vary": "Accept"})
+        return bodies.answer(content, answer.partition(";")[0], {"Vary": "Accept"})
 
     return router
 

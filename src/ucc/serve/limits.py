@@ -42,7 +42,7 @@ class Limits:
             kilobytes may declare a hundred million of them.
         concurrency: requests computed at once, each on one thread.
         queue: requests that wait for their turn beyond these; 0 leaves four times `concurrency`.
-        held: bytes of all bodies in memory together.
+        held: bytes of all requests' bodies in memory together, and again of all answers that are not taken yet.
         body_seconds: for a body to arrive.
         queue_seconds: for a request to wait for its turn.
     """

@@ -64,8 +64,8 @@ def model_routes(segmenter: Segmenter, name: str, limits: Limits, slots: Slots, 
             work = partial(answer_tensors, segmenter, body, header_length, limits.pixels, name)
             content, json_bytes = await slots.run(request, work)
         if json_bytes is None:
-            return Response(content, media_type="application/json")
-        return Response(content, media_type="application/octet-stream", headers={HEADER_LENGTH: str(json_bytes)})
+            return bodies.answer(content, "application/json")
+        return bodies.answer(content, "application/octet-stream", {HEADER_LENGTH: str(json_bytes)})
 
     taken: dict[str, str] = {}
     for path in (f"/{name}", f"/{name}/versions/{VERSION}"):

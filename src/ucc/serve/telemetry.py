@@ -29,7 +29,11 @@ class Telemetry:
         for name, what, value in (
             ("ucc_in_flight", "Requests being computed.", lambda: slots.working),
             ("ucc_queue_depth", "Requests that wait for their turn.", lambda: slots.waiting),
-            ("ucc_held_bytes", "Bodies of requests in memory.", lambda: bodies.held),
+            (
+                "ucc_held_bytes",
+                "Bodies of requests, and of answers not taken yet.",
+                lambda: bodies.received + bodies.untaken,
+            ),
         ):
             Gauge(name, what, registry=self.registry).set_function(value)
 
