@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +53,18 @@ def test_what_has_begun_is_answered_and_nothing_new_is_taken(model: Path, number
 
 def test_while_it_drains_it_is_not_ready_but_answers_until_a_second_signal(model: Path) -> None:
     with as_process(ucc_serve(model, "--drain-seconds", "3600")) as (process, port):
-        assert ask(port, "GET", "/v2/health/ready").status == 200
+        client = HTTPConnection("127.0.0.1", port, timeout=GUARD_SECONDS)
+        client.request("GET", "/v2/health/ready")
+        answer = client.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (200, None)
+        answer.read()
         process.send_signal(signal.SIGTERM)
         until(lambda: ask(port, "GET", "/v2/health/ready").status == 503)
+        for path, status in (("/v2/health/live", 200), ("/static/main.js", 200), ("/nowhere", 404)):
+            client.request("GET", path)
+            answer = client.getresponse()
+            assert (answer.status, answer.headers["Connection"]) == (status, "close")
+            answer.read()
         answer = ask(port, "GET", "/v2/models/segmenter/ready")
         assert (answer.status, answer.json()) == (503, {"name": "segmenter", "ready": False})
         assert ask(port, "GET", "/v2/health/live").status == 200

@@ -18,6 +18,7 @@ from ucc.serve.head import Head, allowed
 from ucc.serve.limits import Limits, RefusedError
 from ucc.serve.open_inference import health_routes, model_routes
 from ucc.serve.page import add_page
+from ucc.serve.parting import Parting
 from ucc.serve.pictures_api import ANSWERS, answer_picture, describe_model
 from ucc.serve.slots import Slots
 from ucc.serve.telemetry import Measured, Telemetry
@@ -30,8 +31,8 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = N
     """The service for one loaded model, which should work with one thread: a request is computed on one.
 
     `name` is what the model is called in addresses: letters, digits, '_', '-' and '.'.
-    While `app.state.ending` is true, it calls itself not ready. `app.state.running` holds what `cut_off` cuts off, and
-    `app.state.slots` the threads that are at work.
+    While `app.state.ending` is true, it calls itself not ready, and closes connections with their next answer.
+    `app.state.running` holds what `cut_off` cuts off, and `app.state.slots` the threads that are at work.
     """
     limits = limits or Limits()
     app = FastAPI(
@@ -48,6 +49,7 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = N
     telemetry = Telemetry(slots, bodies)
     app.add_middleware(CutOff, running=app.state.running)
     app.add_middleware(Measured, telemetry=telemetry)
+    app.add_middleware(Parting, state=app.state)
     app.add_middleware(Head)  # the last is the outermost: what is counted is a GET, under its route
     _answer_errors(app, limits)
     app.include_router(_picture_routes(segmenter, name, limits, slots, bodies))
