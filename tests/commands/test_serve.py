@@ -1,6 +1,8 @@
 """`ucc serve`: what keeps it from starting is one line; `tests/serve` has the service itself."""
 
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +49,32 @@ def test_an_address_that_cannot_be_is_named(
     line = the_error(capsys)
     assert address[1] in line
     assert line.endswith("Choose others with --host and --port.")
+
+
+KILLED_WHILE_IT_LOADS = """
+import os, signal, sys
+from ucc.cli import main
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "ucc.segmenter":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+main(["serve", "nowhere.onnx"])
+sys.exit("not ended")
+"""
+
+
+def test_sigterm_before_it_serves_ends_it_with_success() -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_LOADS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_service_that_did_not_start_leaves_signals_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["serve", "nowhere.onnx"]) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client"])

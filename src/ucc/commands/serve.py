@@ -1,7 +1,11 @@
 """`ucc serve`: an exported model as an HTTP service."""
 
 import argparse
-from collections.abc import Sequence
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,24 @@ def main(arguments: Sequence[str]) -> int:
         UserError: if the packages for it are missing, the model cannot be used, or the address is taken.
     """
     options = _parse(arguments)
+    with _ended_by_sigterm():
+        return _serve(options)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End with success on SIGTERM before the service begins: by default a container's first process ignores it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _serve(options: Any) -> int:
     given = {name: getattr(options, name) for name in ("body", "pixels", "concurrency", "queue", "body_seconds")}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     # OpenCV, which the imports below load, reads it then.
