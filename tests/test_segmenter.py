@@ -1,5 +1,6 @@
 """The exported file's reader: what it computes, whole and in tiles, and what it refuses."""
 
+import pickle
 import subprocess
 import sys
 import tracemalloc
@@ -12,7 +13,7 @@ from brightest_model import COLORS, METADATA, write_model
 import ucc
 from ucc.errors import UserError
 from ucc.images import read_image
-from ucc.segmenter import Segmenter
+from ucc.segmenter import Segmentation, Segmenter
 
 
 @pytest.fixture
@@ -68,6 +69,15 @@ def test_class_names_colors_and_metadata_come_from_the_file(model: Path) -> None
 def test_an_array_that_is_no_rgb_image_is_refused(model: Path, wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match="shape"):
         Segmenter(model).segment(wrong)
+    with pytest.raises(ValueError, match="shape"):
+        list(Segmenter(model, tile=64, overlap=32).segment_strips(np.repeat(wrong, 100, axis=-1)))
+
+
+@pytest.mark.parametrize("wrong", [None, "photo.jpg", [[[1, 2, 3]]]], ids=["nothing", "path", "list"])
+@pytest.mark.parametrize("method", ["segment", "segment_batch", "segment_strips", "logits"])
+def test_what_is_no_array_is_refused_by_its_type(model: Path, wrong: object, method: str) -> None:
+    with pytest.raises(ValueError, match=rf"NumPy array of shape \(.*H, W, 3\), not {type(wrong).__name__}"):
+        list(getattr(Segmenter(model), method)(wrong))
 
 
 def test_a_missing_file_names_itself(tmp_path: Path) -> None:
@@ -177,7 +187,41 @@ def test_of_an_image_in_tiles_no_map_of_its_size_is_held(model: Path, monkeypatc
     assert peak < 8000 * 512
 
 
-@pytest.mark.parametrize(("tile", "overlap"), [(-32, 32), (100, 32), (64, 64), (64, 0), (64, 20), (32, 64)])
+@pytest.mark.parametrize("threads", [-1, 1.5, None])
+def test_a_number_of_threads_that_cannot_be_is_refused(model: Path, threads: object) -> None:
+    with pytest.raises(UserError, match=f"threads {threads}: must be a whole number; 0 leaves"):
+        Segmenter(model, threads=threads)  # type: ignore[arg-type]
+
+
+def test_tiles_are_those_that_were_checked(model: Path) -> None:
+    segmenter = Segmenter(model, tile=64, overlap=32)
+    assert (segmenter.tile, segmenter.overlap) == (64, 32)
+    with pytest.raises(AttributeError):
+        segmenter.tile = 7  # type: ignore[misc]
+
+
+def test_another_process_can_be_handed_a_segmenter(
+    model: Path, image: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    segmenter = Segmenter(model.name, threads=1, tile=64, overlap=32)
+    monkeypatch.chdir(tmp_path.parent)
+    again = pickle.loads(pickle.dumps(segmenter))
+    assert (again.tile, again.overlap) == (64, 32)
+    assert again._session.get_session_options().intra_op_num_threads == 1
+    np.testing.assert_array_equal(again.segment(image).classes, segmenter.segment(image).classes)
+
+
+@pytest.mark.parametrize("names", [[], "classes", ["nope"], ["classes", "nope"]], ids=str)
+@pytest.mark.parametrize("tile", [64, 0])
+def test_outputs_that_there_are_not_are_refused(model: Path, names: list[str], tile: int) -> None:
+    with pytest.raises(ValueError, match="names must be a list of one or more of classes, uncertainty, logits, not "):
+        Segmenter(model, tile=tile, overlap=32).predict(np.zeros((1, 70, 8, 3), np.uint8), names)
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap"), [(-32, 32), (100, 32), (64, 64), (64, 0), (64, 20), (32, 64), (64.0, 32), (64, None)]
+)
 def test_tiles_that_cannot_be_are_refused(model: Path, tile: int, overlap: int) -> None:
     with pytest.raises(UserError, match="multiples of 32"):
         Segmenter(model, tile=tile, overlap=overlap)
@@ -186,11 +230,13 @@ def test_tiles_that_cannot_be_are_refused(model: Path, tile: int, overlap: int) 
 def test_the_package_gives_the_class_without_loading_anything_before() -> None:
     assert ucc.Segmenter is Segmenter
     assert ucc.read_image is read_image
+    assert ucc.Segmentation is Segmentation
+    assert ucc.UserError is UserError
     with pytest.raises(AttributeError, match="no attribute 'Segmentr'"):
         _ = ucc.Segmentr  # type: ignore[attr-defined]
     code = (
         "import sys, ucc; assert 'numpy' not in sys.modules; "
-        "ucc.Segmenter, ucc.read_image; assert 'torch' not in sys.modules"
+        "ucc.Segmenter, ucc.read_image, ucc.UserError; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

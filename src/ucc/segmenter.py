@@ -8,6 +8,7 @@ On the command line: `ucc segment`.
 
 import json
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +56,8 @@ class Segmentation(NamedTuple):
 class Segmenter:
     """A file that the stage `export` wrote, ready to segment images on the CPU.
 
+    Other processes can be handed one: they load the file anew.
+
     Args:
         path: the file.
         threads: what onnxruntime works with; 0 leaves the choice to it.
@@ -63,13 +66,15 @@ class Segmenter:
         overlap: pixels that neighbouring tiles share at least; `ucc.tiling` says what tiles change and what not.
 
     Raises:
-        UserError: if the file is missing, no ONNX model, or not one that this version can use, or if `tile` and
-            `overlap` do not go together.
+        UserError: if the file is missing, no ONNX model, or not one that this version can use, if `threads` is no
+            number of threads, or if `tile` and `overlap` do not go together.
     """
 
     def __init__(self, path: str | Path, threads: int = 0, tile: int = TILE, overlap: int = OVERLAP) -> None:
         path = Path(path)
         check_tiles(tile, overlap)
+        if not _is_whole(threads) or threads < 0:
+            raise UserError(f"threads {threads}: must be a whole number; 0 leaves the choice to onnxruntime.")
         require_file(path, "The stage `export` writes models/segmenter.onnx.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -79,7 +84,7 @@ class Segmenter:
         except Exception as error:  # onnxruntime's errors have no base class of their own
             raise UserError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())}).") from error
         self._read_metadata(path)
-        self.tile, self.overlap = tile, overlap
+        self._arguments = (path.absolute(), threads, tile, overlap)
         self._run_options = onnxruntime.RunOptions()
         # Tiles need no class map of their own: it would cost more memory than the network.
         self._run_options.only_execute_path_to_fetches = True
@@ -111,6 +116,20 @@ class Segmenter:
                 raise ValueError("colors beyond 0 to 255")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: its metadata are damaged ({error!r}); export the model anew.") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What `pickle` keeps: no session, but how to begin one."""
+        return type(self), self._arguments
+
+    @property
+    def tile(self) -> int:
+        """Images with a longer side are segmented in tiles of this many pixels; 0: none is."""
+        return self._arguments[2]
+
+    @property
+    def overlap(self) -> int:
+        """Pixels that neighbouring tiles share at least."""
+        return self._arguments[3]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -153,8 +172,7 @@ class Segmenter:
             ValueError: if `image` is no such array.
             UserError: if onnxruntime fails on it, for instance for want of memory.
         """
-        if image.ndim != 3:
-            raise ValueError(f"an image must have the shape (H, W, 3), not {image.shape}")
+        _check_image(image)
         batch = self.segment_batch(image[np.newaxis])
         return Segmentation(batch.classes[0], batch.uncertainty[0])
 
@@ -163,10 +181,10 @@ class Segmenter:
 
         Raises as `segment` does.
         """
+        _check_image(image)
         if self.takes_whole(*image.shape[:2]):
             yield self.segment(image)
             return
-        _check_images(image[np.newaxis])
         rows = blended_rows(image, self.logits, self.tile, self.overlap)
         for classes, uncertainty in label_strips(rows, *image.shape[:2]):
             yield Segmentation(classes, uncertainty)
@@ -192,11 +210,16 @@ class Segmenter:
         return scores
 
     def predict(self, images: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """Those of the file's outputs that are named, for RGB images of one size, uint8 (B, H, W, 3).
+        """Those of the outputs `classes`, `uncertainty`, `logits` that are named, for RGB images, uint8 (B, H, W, 3).
 
-        Images beyond the tile give what their tiles give together, logits too; raises as `segment` does.
+        Images beyond the tile give what their tiles give together, logits too.
+
+        Raises:
+            ValueError: if `images` is no such array, or `names` has no names or others.
+            UserError: as `segment` does.
         """
         _check_images(images)
+        _check_names(names)
         if self.takes_whole(*images.shape[1:3]):
             return dict(zip(names, self._run(names, images), strict=True))
         parts = [self._predict_tiles(image, LOGITS in names) for image in images]
@@ -232,13 +255,36 @@ def check_tiles(tile: int, overlap: int) -> None:
     """
     if tile == 0:
         return
-    if tile < 0 or tile % ALIGNMENT or not 0 < overlap < tile or overlap % ALIGNMENT:
+    fit = all(_is_whole(size) and size % ALIGNMENT == 0 for size in (tile, overlap))
+    if not fit or not 0 < overlap < tile:
         raise UserError(
             f"tile {tile} and overlap {overlap}: both must be positive multiples of {ALIGNMENT}, "
             "and the overlap smaller than the tile; tile 0 takes every image whole."
         )
 
 
+def _is_whole(number: object) -> bool:
+    return isinstance(number, Integral)
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    _check_array(image, "an image", ("H", "W"))
+
+
 def _check_images(images: NDArray[np.uint8]) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
-        raise ValueError(f"images must be uint8 RGB of shape (B, H, W, 3), not {images.dtype} {images.shape}")
+    _check_array(images, "images", ("B", "H", "W"))
+
+
+def _check_array(array: NDArray[np.uint8], what: str, sizes: Sequence[str]) -> None:
+    shape = f"({', '.join(sizes)}, 3)"
+    given: object = array
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"{what} must be a NumPy array of shape {shape}, not {type(given).__name__}")
+    if array.dtype != np.uint8 or array.ndim != len(sizes) + 1 or array.shape[-1] != 3 or not array.size:
+        raise ValueError(f"{what} must be uint8 RGB of shape {shape}, not {array.dtype} {array.shape}")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    known = (*OUTPUTS, LOGITS)
+    if isinstance(names, str) or not names or not set(names) <= set(known):
+        raise ValueError(f"names must be a list of one or more of {', '.join(known)}, not {names!r}")

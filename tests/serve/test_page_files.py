@@ -83,8 +83,8 @@ def test_files_name_each_other_by_relative_addresses_and_no_other_server() -> No
     assert used == names  # nothing lies there that no page asks for
 
 
-def test_a_wheel_of_the_package_brings_the_page(tmp_path: Path) -> None:
+def test_a_wheel_of_the_package_brings_the_page_and_its_types(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        assert {f"ucc/serve/static/{file.name}" for file in FILES} <= set(wheel.namelist())
+        assert {f"ucc/serve/static/{file.name}" for file in FILES} | {"ucc/py.typed"} <= set(wheel.namelist())
