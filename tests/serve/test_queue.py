@@ -151,15 +151,21 @@ def test_of_more_clients_than_fit_each_is_answered_if_it_comes_again(model: Path
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "message"),
+    ("error", "status", "message", "logged"),
     [
-        (UserError("onnxruntime failed; a smaller image needs less memory"), 413, "a smaller image"),
-        (MemoryError(), 413, "Not enough memory"),
-        (RuntimeError("secret"), 500, "The service failed; its log tells why."),
+        (UserError("onnxruntime failed; a smaller image needs less memory"), 413, "a smaller image", "refused: onnxr"),
+        (MemoryError(), 413, "Not enough memory", "refused: Not enough memory"),
+        (RuntimeError("secret"), 500, "The service failed; its log tells why.", "failed; the traceback follows."),
     ],
 )
 def test_a_failure_is_one_message_and_leaves_the_slot_free(
-    model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, message: str
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    status: int,
+    message: str,
+    logged: str,
 ) -> None:
     segmenter = Segmenter(model, threads=1)
 
@@ -170,10 +176,13 @@ def test_a_failure_is_one_message_and_leaves_the_slot_free(
         with monkeypatch.context() as patched:
             patched.setattr(segmenter, "segment", fail)
             for _ in range(3):
-                answer = ask(port, "POST", "/segment", picture())
+                answer = ask(port, "POST", "/segment", picture(), {"X-Request-Id": "ab'c"})
                 assert answer.status == status
                 assert message in answer.json()["error"]
         assert ask(port, "POST", "/segment", picture()).status == 200
+    lines = [record.getMessage() for record in caplog.records if record.name == "ucc.serve"]
+    assert len(lines) == 3
+    assert all(line.startswith(f"""POST /segment (X-Request-Id "ab'c") {logged}""") for line in lines)
 
 
 def test_the_queue_is_four_times_the_slots_unless_told() -> None:

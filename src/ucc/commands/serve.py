@@ -59,7 +59,7 @@ def _serve(options: Any) -> int:
         print(
             f"{options.model} at http://{address} ({limits.concurrency} at once, {limits.waiting} may wait)", flush=True
         )
-        return serve(app, listener, options.drain_seconds, options.end_seconds)
+        return serve(app, listener, options.drain_seconds, options.end_seconds, options.access_log)
 
 
 def _parse(arguments: Sequence[str]) -> Any:
@@ -105,6 +105,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         metavar="S",
         help="then, for what has begun to be finished (default: %(default)g)",
     )
+    parser.add_argument("--access-log", action="store_true", help="log every request, with its status and seconds")
     return parser.parse_args(arguments)
 
 

@@ -15,7 +15,8 @@ from ucc.serve.bodies import CLOSE, Bodies, LastAnswer
 from ucc.serve.cut_off import CutOff
 from ucc.serve.docs_page import POLICY, write_docs
 from ucc.serve.head import Head, allowed
-from ucc.serve.limits import Limits, RefusedError
+from ucc.serve.limits import Limits, NoMemoryError, RefusedError
+from ucc.serve.log import LOGGER, AccessLog, describe
 from ucc.serve.open_inference import health_routes, model_routes
 from ucc.serve.page import add_page
 from ucc.serve.parting import Parting
@@ -50,7 +51,8 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = N
     app.add_middleware(CutOff, running=app.state.running)
     app.add_middleware(Measured, telemetry=telemetry)
     app.add_middleware(Parting, state=app.state)
-    app.add_middleware(Head)  # the last is the outermost: what is counted is a GET, under its route
+    app.add_middleware(Head)  # what is counted is a GET, under its route
+    app.add_middleware(AccessLog)  # the last is the outermost
     _answer_errors(app, limits)
     app.include_router(_picture_routes(segmenter, name, limits, slots, bodies))
     app.include_router(health_routes())
@@ -103,7 +105,9 @@ def _answer_errors(app: FastAPI, limits: Limits) -> None:
     """Answer every error as `{"error": message}`."""
 
     @app.exception_handler(RefusedError)
-    async def refuse(_: Request, error: RefusedError) -> Response:
+    async def refuse(request: Request, error: RefusedError) -> Response:
+        if isinstance(error, NoMemoryError):
+            LOGGER.warning("%s refused: %s", describe(request.scope), error)
         content = {"error": str(error)}
         if CLOSE.items() <= error.headers.items():
             return LastAnswer(content, error.status, error.headers, limits.body)
@@ -120,5 +124,6 @@ def _answer_errors(app: FastAPI, limits: Limits) -> None:
         return JSONResponse({"error": message}, error.status_code, headers)
 
     @app.exception_handler(Exception)
-    async def crash(_: Request, __: Exception) -> Response:
+    async def crash(request: Request, _: Exception) -> Response:
+        LOGGER.error("%s failed; the traceback follows.", describe(request.scope))
         return JSONResponse({"error": "The service failed; its log tells why."}, 500)

@@ -64,6 +64,9 @@ class PatientProtocol(H11Protocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever asks for WebSockets or HTTP/2 may be answered as if not (RFC 9110, section 7.8)."""
+
     def _expect_headers(self) -> None:
         at_work = self.cycle is not None and not self.cycle.response_complete
         if at_work and self._headers_due is not None:

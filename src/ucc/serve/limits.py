@@ -70,12 +70,19 @@ class RefusedError(Exception):
         self.headers = dict(headers or {})
 
 
+class NoMemoryError(RefusedError):
+    """A request that needs more memory than there is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(413, message)
+
+
 @contextmanager
 def out_of_memory_refused() -> Iterator[None]:
-    """Refuse, with 413, what needs more memory than there is; where onnxruntime finds that, it is a UserError."""
+    """Refuse what needs more memory than there is; where onnxruntime finds that, it is a UserError."""
     try:
         yield
     except UserError as error:
-        raise RefusedError(413, str(error)) from error
+        raise NoMemoryError(str(error)) from error
     except MemoryError as error:
-        raise RefusedError(413, "Not enough memory for that; send a smaller picture or fewer of them.") from error
+        raise NoMemoryError("Not enough memory for that; send a smaller picture or fewer of them.") from error

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from ucc.errors import UserError
 from ucc.serve.connections import PatientProtocol
 from ucc.serve.cut_off import cut_off
+from ucc.serve.log import log_config
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Longer than load balancers keep theirs: whoever closes first should be the one that sends.
@@ -107,7 +108,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"{host} port {port}: {why}. Choose others with --host and --port.") from error
 
 
-def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float) -> int:
+def serve(
+    app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float, access_log: bool = False
+) -> int:
     """Serve until a signal; returns the exit status: 0 after SIGTERM, 130 after Ctrl-C.
 
     Where a picture is still being computed then, the process ends here with that status: nothing stops a thread.
@@ -117,6 +120,7 @@ def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_secon
         listener: what `listen` gave.
         drain_seconds: how long it goes on accepting after the signal, not ready, for load balancers to notice.
         end_seconds: how long what has begun may take from then on; the rest is answered 503.
+        access_log: whether every request is logged.
     """
     # A request is computed on one thread; OpenCV would start as many as there are cores for each.
     cv2.setNumThreads(1)
@@ -127,7 +131,8 @@ def serve(app: FastAPI, listener: socket.socket, drain_seconds: float, end_secon
         http=PatientProtocol,
         ws="none",
         lifespan="off",
-        access_log=False,
+        access_log=False,  # ours tells more
+        log_config=log_config(access_log),
         server_header=False,
         log_level="warning",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
