@@ -54,10 +54,15 @@ def test_every_file_is_served_with_its_type_and_the_policy_and_asked_for_anew(po
     assert answer.headers["Cache-Control"] == "no-cache"
 
 
-def test_what_a_browser_still_has_is_not_sent_again(port: int) -> None:
-    answer, _ = get(port, "/static/main.js")
-    again, content = get(port, "/static/main.js", {"If-None-Match": answer.headers["ETag"]})
-    assert (again.status, content) == (304, b"")
+@pytest.mark.parametrize("path", ["/", "/static/main.js", "/static/heat.png"])
+def test_what_a_browser_still_has_is_not_sent_again(port: int, path: str) -> None:
+    answer, content = get(port, path)
+    again, nothing = get(port, path, {"If-None-Match": answer.headers["ETag"]})
+    assert (again.status, nothing) == (304, b"")
+    for name in ("ETag", "Cache-Control", "Content-Security-Policy"):
+        assert again.headers[name] == answer.headers[name]
+    other, whole = get(port, path, {"If-None-Match": '"other"'})
+    assert (other.status, whole) == (200, content)
 
 
 def test_no_file_outside_the_folder_is_served(port: int) -> None:

@@ -34,9 +34,10 @@ def test_requests_are_counted_by_endpoint_and_status_and_timed(model: Path) -> N
     assert found["ucc_requests_total", of("/segment", status="200")] == 2
     assert found["ucc_requests_total", of("/segment", status="400")] == 1
     assert found["ucc_requests_total", of("/v2/health/live", status="200")] == 2
-    assert found["ucc_request_seconds_count", of("/segment")] == 3
-    assert found["ucc_request_seconds_bucket", of("/segment", le="+Inf")] == 3
-    assert found["ucc_request_seconds_sum", of("/segment")] > 0
+    for status, count in (("2xx", 2), ("4xx", 1)):
+        assert found["ucc_request_seconds_count", of("/segment", status=status)] == count
+        assert found["ucc_request_seconds_bucket", of("/segment", status=status, le="+Inf")] == count
+        assert found["ucc_request_seconds_sum", of("/segment", status=status)] > 0
     for name in ("ucc_in_flight", "ucc_queue_depth", "ucc_held_bytes"):
         assert found[name, frozenset()] == 0
 
@@ -53,6 +54,27 @@ def test_paths_that_do_not_exist_make_no_series_of_their_own(model: Path) -> Non
         after = samples(port)
     assert set(after) == set(before)
     assert after["ucc_requests_total", of("other", status="404")] == 21
+
+
+def test_the_schema_and_the_files_of_the_page_are_not_counted_with_paths_that_do_not_exist(model: Path) -> None:
+    with in_thread(create_app(Segmenter(model, threads=1), LIMITS)) as port:
+        for path in (
+            "/",
+            "/openapi.json",
+            "/docs",
+            "/static/heat.png",
+            "/static/main.js",
+            "/static/page.css",
+            "/static/a",
+        ):
+            ask(port, "GET", path)
+        found = samples(port)
+    counted = {key: value for key, value in found.items() if key[0] == "ucc_requests_total"}
+    expected = dict.fromkeys(("/", "/openapi.json", "/docs", "/static/heat.png"), 1) | {"/static": 2}
+    assert counted == {
+        **{("ucc_requests_total", of(path, status="200")): count for path, count in expected.items()},
+        ("ucc_requests_total", of("/static", status="404")): 1,
+    }
 
 
 def test_two_services_of_one_process_count_apart(model: Path) -> None:

@@ -40,9 +40,10 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = N
         title="ucc",
         description=DESCRIPTION,
         version=ucc.__version__,
-        # FastAPI's own pages load their scripts from the network.
+        # FastAPI's own pages load their scripts from the network, and its schema has no route to be counted under.
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
         redirect_slashes=False,
     )
     slots, bodies = Slots(limits), Bodies(limits)
@@ -95,6 +96,10 @@ def _add_pages(app: FastAPI, telemetry: Telemetry) -> None:
     async def metrics() -> Response:
         """Requests, their seconds, the queue and the process, for Prometheus."""
         return Response(telemetry.page(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def schema() -> Response:
+        return JSONResponse(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -3,13 +3,14 @@
 Plain HTML, CSS and ES modules in `static/`, served as they lie there. Browsers are told to load nothing from elsewhere.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Response
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
 
 from ucc.pictures import draw_uncertainty, encode_png
 
@@ -45,17 +46,20 @@ class _Static(StaticFiles):
 
 def add_page(app: FastAPI) -> None:
     """Let `app`, which answers `GET /model` and `POST /segment`, serve the page at `/`, and its parts at `/static/`."""
-    scale = draw_heat_scale()
+    scale, files = draw_heat_scale(), _Static(directory=STATIC)
+    headers = HEADERS | {"ETag": f'"{hashlib.sha256(scale).hexdigest()[:32]}"'}
 
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(STATIC / "index.html", headers=HEADERS)
+    async def page(request: Request) -> Response:
+        return await files.get_response("index.html", request.scope)
 
     @app.get("/static/heat.png", include_in_schema=False)
-    async def heat() -> Response:
-        return Response(scale, media_type="image/png", headers=HEADERS)
+    async def heat(request: Request) -> Response:
+        if files.is_not_modified(Headers(headers), request.headers):
+            return Response(status_code=304, headers=headers)
+        return Response(scale, media_type="image/png", headers=headers)
 
-    app.mount("/static", _Static(directory=STATIC), name="static")
+    app.mount("/static", files, name="static")
 
 
 def draw_heat_scale() -> bytes:

@@ -21,8 +21,8 @@ class Telemetry:
         self._requests = Counter("ucc_requests", "Requests answered.", ("endpoint", "status"), registry=self.registry)
         self._seconds = Histogram(
             "ucc_request_seconds",
-            "From a request's headers to the end of its answer.",
-            ("endpoint",),
+            "From a request's headers to the end of its answer, by class of status: refusals take no time.",
+            ("endpoint", "status"),
             buckets=BUCKETS,
             registry=self.registry,
         )
@@ -44,11 +44,14 @@ class Telemetry:
     def count(self, endpoint: str, status: int, seconds: float) -> None:
         """One request was answered."""
         self._requests.labels(endpoint, status).inc()
-        self._seconds.labels(endpoint).observe(seconds)
+        self._seconds.labels(endpoint, f"{status // 100}xx").observe(seconds)
 
 
 class Measured:
-    """ASGI middleware that counts every request under its route's path; paths that are none count together."""
+    """ASGI middleware that counts every request under its route's path, and files under their folder's.
+
+    Paths that are none count together.
+    """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self.app = app
@@ -59,7 +62,7 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begin, status = time.perf_counter(), 500
+        begin, status, outside = time.perf_counter(), 500, scope.get("root_path", "")
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -70,5 +73,7 @@ class Measured:
         try:
             await self.app(scope, receive, watched)
         finally:
-            endpoint = getattr(scope.get("route"), "path", "other")
+            # Whoever serves a folder of files sets no route, but adds the folder to the root.
+            folder = scope.get("root_path", "").removeprefix(outside)
+            endpoint = getattr(scope.get("route"), "path", folder or "other")
             self.telemetry.count(endpoint, status, time.perf_counter() - begin)
