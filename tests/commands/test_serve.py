@@ -5,11 +5,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brightest_model import write_model
 
 from ucc.cli import main
+from ucc.serve.server import listen
 
 
 @pytest.fixture
@@ -77,6 +79,34 @@ def test_a_service_that_did_not_start_leaves_signals_as_they_were() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
+    with listen("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=60).close()
+    with listen("::1", 0) as listener, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=60)
+
+
+def test_times_are_those_of_the_command_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def create_app(*arguments: Any) -> None:
+        given["limits"] = arguments[1]
+
+    def serve(*arguments: Any) -> int:
+        given["times"] = arguments[2:]
+        return 0
+
+    monkeypatch.setattr("ucc.serve.app.create_app", create_app)
+    monkeypatch.setattr("ucc.serve.server.serve", serve)
+    assert main(["serve", str(model), "--port", "0"]) == 0
+    assert (given["limits"].queue_seconds, given["times"]) == (60, (0, 30, 75, False))
+    options = ["--drain-seconds=1", "--end-seconds=2", "--keep-alive-seconds=3", "--queue-seconds=4", "--access-log"]
+    assert main(["serve", str(model), "--port", "0", *options]) == 0
+    assert (given["limits"].queue_seconds, given["times"]) == (4, (1, 2, 3, True))
+
+
 @pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client"])
 def test_a_missing_package_comes_with_the_command_that_installs_it(
     model: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -100,6 +130,8 @@ def test_a_missing_package_comes_with_the_command_that_installs_it(
         ("--max-pixels", "178000001"),
         ("--drain-seconds", "nan"),
         ("--end-seconds", "-1"),
+        ("--queue-seconds", "0"),
+        ("--keep-alive-seconds", "-1"),
     ],
 )
 def test_an_impossible_value_is_a_wrong_command_line(

@@ -279,3 +279,4 @@ def test_the_page_for_people_lists_every_operation_and_loads_nothing(port: int) 
     assert "<script" not in page
     assert "src=" not in page
     assert "http" not in page.replace("openapi.json", "")
+    assert 'href="openapi.json"' in page  # also behind a proxy that adds a prefix to paths

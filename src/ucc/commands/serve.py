@@ -40,14 +40,15 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _serve(options: Any) -> int:
-    given = {name: getattr(options, name) for name in ("body", "pixels", "concurrency", "queue", "body_seconds")}
+    names = ("body", "pixels", "concurrency", "queue", "body_seconds", "queue_seconds")
+    given = {name: getattr(options, name) for name in names}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     # OpenCV, which the imports below load, reads it then.
     limit_decoders(limits.pixels)
     try:
         from ucc.segmenter import Segmenter
         from ucc.serve.app import create_app
-        from ucc.serve.server import listen, serve
+        from ucc.serve.server import KEEP_ALIVE_SECONDS, listen, serve
     except ModuleNotFoundError as error:
         raise UserError(
             f"ucc serve needs the package {error.name}: pip install '.[serve]' in the folder of this project."
@@ -59,7 +60,8 @@ def _serve(options: Any) -> int:
         print(
             f"{options.model} at http://{address} ({limits.concurrency} at once, {limits.waiting} may wait)", flush=True
         )
-        return serve(app, listener, options.drain_seconds, options.end_seconds, options.access_log)
+        times = (options.drain_seconds, options.end_seconds, options.keep_alive_seconds or KEEP_ALIVE_SECONDS)
+        return serve(app, listener, *times, options.access_log)
 
 
 def _parse(arguments: Sequence[str]) -> Any:
@@ -90,6 +92,15 @@ def _parse(arguments: Sequence[str]) -> Any:
     )
     parser.add_argument(
         "--body-seconds", type=_seconds, metavar="S", help="for a request's body to arrive (default: 30)"
+    )
+    parser.add_argument(
+        "--queue-seconds", type=positive, metavar="S", help="for a request to wait for its turn (default: 60)"
+    )
+    parser.add_argument(
+        "--keep-alive-seconds",
+        type=positive,
+        metavar="S",
+        help="for a connection to stay without a request; longer than a proxy keeps its own (default: 75)",
     )
     parser.add_argument(
         "--drain-seconds",

@@ -29,7 +29,7 @@ def write_docs(schema: dict[str, Any]) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(schema['info'].get('description', ''))}</p>"
-        '<p>The same for programs: <a href="/openapi.json">openapi.json</a>.</p>'
+        '<p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>'
         f"{''.join(operations)}<h2>Types</h2>{''.join(types)}</html>\n"
     )
 

@@ -21,7 +21,7 @@ from ucc.serve.cut_off import cut_off
 from ucc.serve.log import log_config
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Longer than load balancers keep theirs: whoever closes first should be the one that sends.
+# Longer than most proxies and load balancers keep theirs: whoever closes first should be the one that sends.
 KEEP_ALIVE_SECONDS = 75
 # For the last answers to be taken.
 LAST_SECONDS = 2
@@ -93,14 +93,15 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound to the address; port 0 takes any that is free.
+    """A socket that is bound to the address, `::` to those of IPv4 as well; port 0 takes any that is free.
 
     Raises:
         UserError: if the address is taken or none of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         # The message of an error that the operating system knows has the address once more.
         number = getattr(error, "errno", None) or 0
@@ -109,7 +110,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    app: FastAPI, listener: socket.socket, drain_seconds: float, end_seconds: float, access_log: bool = False
+    app: FastAPI,
+    listener: socket.socket,
+    drain_seconds: float,
+    end_seconds: float,
+    keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
+    access_log: bool = False,
 ) -> int:
     """Serve until a signal; returns the exit status: 0 after SIGTERM, 130 after Ctrl-C.
 
@@ -120,6 +126,7 @@ def serve(
         listener: what `listen` gave.
         drain_seconds: how long it goes on accepting after the signal, not ready, for load balancers to notice.
         end_seconds: how long what has begun may take from then on; the rest is answered 503.
+        keep_alive_seconds: how long a connection may stay without a request.
         access_log: whether every request is logged.
     """
     # A request is computed on one thread; OpenCV would start as many as there are cores for each.
@@ -135,7 +142,7 @@ def serve(
         log_config=log_config(access_log),
         server_header=False,
         log_level="warning",
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=keep_alive_seconds,
     )
     server = Server(config, app, drain_seconds, end_seconds)
     server.run(sockets=[listener])
