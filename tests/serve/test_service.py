@@ -254,6 +254,15 @@ def test_head_is_answered_as_get_is_without_the_body(port: int, path: str, statu
     assert int(found[1][1]["content-length"]) == len(found[0][2])
 
 
+@pytest.mark.parametrize("path", ["/v2/health/live", "/segment/http://x", "/", "/model?x=http://y"])
+def test_a_target_that_is_a_whole_address_is_answered_as_its_path_is(port: int, path: str) -> None:
+    expected = ask(port, "GET", path)
+    for server in ("http://localhost:1", "HTTPS://x"):
+        answer = ask(port, "GET", server + path)
+        assert (answer.status, answer.body) == (expected.status, expected.body)
+    assert ask(port, "GET", "http://localhost").body == ask(port, "GET", "/").body
+
+
 def test_a_server_that_does_not_drop_the_body_of_an_answer_to_head_gets_none(model: Path) -> None:
     sent: list[Message] = []
 

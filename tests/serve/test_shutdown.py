@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -71,6 +72,17 @@ def test_while_it_drains_it_is_not_ready_but_answers_until_a_second_signal(model
         assert ask(port, "POST", "/segment", BODY).status == 200
         process.send_signal(signal.SIGTERM)
         assert ended(process) == (0, "")
+
+
+def test_a_connection_is_kept_for_as_long_as_the_command_line_says(model: Path) -> None:
+    with (
+        as_process(ucc_serve(model, "--keep-alive-seconds", "1")) as (_, port),
+        socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS) as client,
+    ):
+        begin = time.monotonic()
+        client.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert received(client).startswith(b"HTTP/1.1 200 ")
+        assert 0.5 < time.monotonic() - begin < 15
 
 
 def test_what_is_never_finished_is_cut_off(model: Path) -> None:

@@ -22,6 +22,7 @@ from ucc.serve.page import add_page
 from ucc.serve.parting import Parting
 from ucc.serve.pictures_api import ANSWERS, answer_picture, describe_model
 from ucc.serve.slots import Slots
+from ucc.serve.target import OriginForm
 from ucc.serve.telemetry import Measured, Telemetry
 
 NAME = "segmenter"
@@ -53,7 +54,8 @@ def create_app(segmenter: Segmenter, limits: Limits | None = None, name: str = N
     app.add_middleware(Measured, telemetry=telemetry)
     app.add_middleware(Parting, state=app.state)
     app.add_middleware(Head)  # what is counted is a GET, under its route
-    app.add_middleware(AccessLog)  # the last is the outermost
+    app.add_middleware(AccessLog)
+    app.add_middleware(OriginForm)  # the last is the outermost
     _answer_errors(app, limits)
     app.include_router(_picture_routes(segmenter, name, limits, slots, bodies))
     app.include_router(health_routes())
