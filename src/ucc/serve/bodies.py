@@ -111,10 +111,9 @@ class _CountedAnswer(Response):
             # When the service must end, whoever ends it aborts the connection.
             with anyio.CancelScope(shield=True):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                for begin in range(0, size, SENT_AT_ONCE):
-                    part = bytes(self.body[begin : begin + SENT_AT_ONCE])
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
+                for end in range(SENT_AT_ONCE, size + SENT_AT_ONCE, SENT_AT_ONCE):
+                    part = bytes(self.body[end - SENT_AT_ONCE : end])
+                    await send({"type": "http.response.body", "body": part, "more_body": end < size})
         finally:
             self._bodies.untaken -= size
             due.cancel()
