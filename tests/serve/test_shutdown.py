@@ -147,22 +147,28 @@ import sys
 from fastapi import Response
 from ucc.segmenter import Segmenter
 from ucc.serve.app import create_app
+from ucc.serve.bodies import Bodies
 from ucc.serve.connections import PatientProtocol
 from ucc.serve.limits import Limits
 from ucc.serve.server import listen, serve
 
 PatientProtocol.idle_seconds = 3600
 app = create_app(Segmenter(sys.argv[1], 1), Limits())
-app.add_api_route("/large", lambda: Response(bytes(2**26)))
+app.add_api_route("/large", lambda: ANSWER, response_model=None)
 with listen("127.0.0.1", 0) as listener:
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     sys.exit(serve(app, listener, 0, 0.5))
 """
 
 
-def test_a_client_that_does_not_take_its_answer_does_not_keep_the_process(model: Path) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    ["Response(bytes(2**26))", "Bodies(Limits()).answer(bytes(2**26), 'image/png')"],
+    ids=["at once", "in parts"],
+)
+def test_a_client_that_does_not_take_its_answer_does_not_keep_the_process(model: Path, answer: str) -> None:
     with (
-        as_process([sys.executable, "-c", LARGE, model]) as (process, port),
+        as_process([sys.executable, "-c", LARGE.replace("ANSWER", answer), model]) as (process, port),
         socket.create_connection(("127.0.0.1", port), timeout=GUARD_SECONDS) as client,
     ):
         client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -89,6 +89,8 @@ class Server(uvicorn.Server):
         # Since Python 3.12.1 the event loop would wait for clients that do not take their answers.
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+        if tasks := set(self.server_state.tasks):  # they see that nobody takes their answers any more
+            await asyncio.wait(tasks, timeout=LAST_SECONDS)
         await finishing
 
 
