@@ -220,20 +220,23 @@ def test_a_results_folder_elsewhere_can_be_written_to_there(project: Project, tm
 
 
 @pytest.mark.parametrize("runtime", ["host", "docker"])
-def test_an_experiment_of_the_queue_keeps_its_checkpoints_where_it_was_queued(
+def test_an_experiment_of_the_queue_keeps_its_checkpoints_and_downloads_where_it_was_queued(
     project: Project, tmp_path: Path, runtime: str
 ) -> None:
     """DVC deletes the folder in which the experiment runs."""
     queue = tmp_path / "main/.dvc/tmp/exps"
     queue.mkdir(parents=True)
     project.root = project.root.rename(queue / "tmp1")
+    shared = ("runs", "data/raw")
     if runtime == "docker":
-        assert project.with_engine().mounts()[f"{tmp_path}/main/runs"] is True
+        mounts = project.with_engine().mounts()
+        assert [mounts[f"{tmp_path}/main/{folder}"] for folder in shared] == [True, True]
     for _ in range(2):
         project.run(UCC_RUNTIME="host")
-    (project.root / "runs/abc").mkdir()
+    for folder in shared:
+        (project.root / folder / "abc").mkdir()
     shutil.rmtree(project.root)
-    assert (tmp_path / "main/runs/abc").is_dir()
+    assert all((tmp_path / "main" / folder / "abc").is_dir() for folder in shared)
 
 
 def test_a_linked_dvc_cache_is_mounted_read_only_where_it_lies(project: Project, tmp_path: Path) -> None:

@@ -123,6 +123,23 @@ def test_a_misspelt_key_stops_the_pipeline_with_its_name(clone: Clone) -> None:
     assert "Traceback" not in done.stdout
 
 
+def test_a_mistyped_value_costs_no_result_though_there_is_no_checkpoint_to_go_on_from(clone: Clone) -> None:
+    aside = (clone.root / paths.RUNS).rename(clone.root / "runs.aside")
+    before = clone.hashes()
+    clone.edit_params("momentum: 0.9", "momentum: 1.9")
+    assert clone.run("dvc", "repro").returncode != 0
+    clone.edit_params("momentum: 1.9", "momentum: 0.9")
+    told = clone.succeed("dvc", "repro")
+    assert "Running stage" not in told
+    assert clone.hashes() == before
+    aside.rename(clone.root / paths.RUNS)
+
+
+def test_no_result_of_long_ago_is_brought_back_by_parameters_of_then(clone: Clone) -> None:
+    """DVC's run cache knows nothing of what a stage reads beside its parameters, such as a folder of images."""
+    assert not (clone.root / ".dvc/cache/runs").exists()
+
+
 def test_a_failed_validation_stops_the_pipeline_before_training(clone: Clone) -> None:
     clone.edit_params("min_labeled_images: 2", "min_labeled_images: 15")
     done = clone.run("dvc", "repro")

@@ -190,6 +190,10 @@ def test_small_results_are_kept_by_git_and_all_others_by_dvc() -> None:
     assert in_git >= {paths.METRICS.as_posix(), paths.HISTORY.as_posix(), paths.TRAIN_METRICS.as_posix()}
 
 
+def test_dvc_deletes_no_result_before_a_stage_has_made_another() -> None:
+    assert [place for stage in STAGES for place, how in outputs(stage).items() if not how.get("persist")] == []
+
+
 def test_milliseconds_are_a_metric_in_git_but_no_output_since_dvc_lock_must_not_change_with_them() -> None:
     latency = paths.LATENCY.as_posix()
     assert DVC["metrics"] == [latency]

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ucc.errors import UserError, in_the_way
 
@@ -110,6 +110,22 @@ def sweep(folder: Path) -> None:
             continue
         finally:
             os.close(handle)
+
+
+def wait_for_lock(held: IO[Any], told: str) -> None:
+    """Lock an open file until it is closed or the process ends; say `told` if another process has to end before.
+
+    On file systems without locks nobody waits.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(told, flush=True)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError:
+        pass
 
 
 def remove(path: Path) -> None:

