@@ -1,6 +1,7 @@
 """The promises that hold between files: locks, presets, dvc.yaml, the direction of imports."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc_render.image import ImageRenderer
+from dvc_render.vega import VegaRenderer
 
 from ucc import paths, runs
 from ucc.models.store import TRAINED_WITH
@@ -288,6 +291,96 @@ def test_the_page_of_plots_needs_no_network() -> None:
     markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert page.count("<script>") == 3
     assert not re.search(r"<(script|link|img)[^>]", markup)
+
+
+def filled_plot(plot: str, revisions: tuple[str, ...]) -> dict[str, Any]:
+    """What DVC makes of a plot's template: only the last of the revisions has a figure, in one row."""
+    definition = next(entry[plot] for entry in DVC["plots"] if plot in entry)
+    (file, columns), *others = definition["y"].items()
+    assert not others
+    x = next(iter(definition["x"].values())) if isinstance(definition["x"], dict) else definition["x"]
+    several = isinstance(columns, list)
+    y = "dvc_inferred_y_value" if several else columns
+    fields = columns if several else [columns]
+    rows = [
+        {"rev": rev, "filename": file, "field": field, x: "1", y: "2" if rev == revisions[-1] else ""}
+        for rev in revisions
+        for field in fields
+    ]
+    renderer = VegaRenderer(
+        rows,
+        plot,
+        template=definition["template"],
+        template_dir=str(ROOT / ".dvc/plots"),
+        x=x,
+        y=y,
+        revs_with_datapoints=list(revisions),
+        anchors_y_definitions=[{"filename": file, "field": field} for field in fields],
+    )
+    content: dict[str, Any] = renderer.get_filled_template()
+    return content
+
+
+def encodings(node: Any, channel: str) -> list[dict[str, Any]]:
+    """Every encoding of a channel in a Vega-Lite specification, whichever layer it stands in."""
+    if isinstance(node, list):
+        return [found for inner in node for found in encodings(inner, channel)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["encoding"][channel]] if channel in node.get("encoding", {}) else []
+    return own + [found for inner in node.values() for found in encodings(inner, channel)]
+
+
+@pytest.mark.parametrize("template", ["history", "by_class"])
+def test_the_legend_of_a_plot_shows_the_lines_that_it_names(template: str) -> None:
+    plot = json.loads((ROOT / f".dvc/plots/{template}.json").read_text(encoding="utf-8"))
+    [dashes] = encodings(plot, "strokeDash")
+    assert dashes["legend"]["symbolType"] == "stroke"
+    assert dashes["legend"]["symbolFillColor"] == "transparent"
+    # Points on the marks of a line, not in a layer of their own, take the legend over.
+    assert [layer["mark"] for layer in plot["layer"] if encodings(layer, "strokeDash")] == ["line"]
+
+
+@pytest.mark.parametrize("template", ["history", "by_class", "per_class"])
+def test_the_legend_of_a_plot_cuts_no_names(template: str) -> None:
+    plot = json.loads((ROOT / f".dvc/plots/{template}.json").read_text(encoding="utf-8"))
+    assert plot["config"]["legend"]["labelLimit"] == 0
+
+
+def test_a_revision_has_one_colour_in_all_plots_also_where_another_has_no_figures() -> None:
+    plots = ("loss", "mIoU on val", "use of pseudo labels", "learning rate", "IoU by class", "pseudo labels by class")
+    colours = [encodings(filled_plot(plot, ("first", "second")), "color") for plot in plots]
+    assert all({encoding["field"] for encoding in found} == {"rev"} for found in colours)
+    scales = [encoding["scale"] for found in colours for encoding in found if "scale" in encoding]
+    assert len(scales) == len(plots)
+    assert scales[0]["domain"] == ["first", "second"]
+    assert scales == [scales[0]] * len(plots)
+
+
+def first_filled(expression: str, row: dict[str, Any]) -> str:
+    """The value of a Vega expression of the form `datum.a || datum['b'] || 'text'`."""
+    for term in expression.split(" || "):
+        field = re.fullmatch(r"datum(?:\.(\w+)|\['(.+)'\])", term)
+        value = row.get(field[1] or field[2]) if field else term.strip("'")
+        if value:
+            return str(value)
+    return "undefined"
+
+
+@pytest.mark.parametrize(
+    ("plot", "columns"), [("mIoU on val", {"val_miou_head_1", "val_miou_head_2"}), ("learning rate", {"lr"})]
+)
+def test_a_line_has_the_name_of_its_column_also_where_it_is_the_only_one(plot: str, columns: set[str]) -> None:
+    content = filled_plot(plot, ("first", "second"))
+    [named] = [step for step in content["transform"] if "calculate" in step]
+    assert encodings(content, "strokeDash")[0]["field"] == named["as"]
+    assert {first_filled(named["calculate"], row) for row in content["data"]["values"]} == columns
+
+
+def test_the_page_of_plots_shows_the_pictures_of_every_revision() -> None:
+    page = (ROOT / ".dvc/plots/offline.html").read_text(encoding="utf-8")
+    assert 'div[style*="nowrap"] { white-space: normal !important; }' in page
+    assert re.search(r'style="[^"]*nowrap', ImageRenderer.DIV)
 
 
 def make_setup(project: Path) -> subprocess.CompletedProcess[str]:
