@@ -74,7 +74,7 @@ class Clone:
         self.succeed("git", "commit", "--quiet", "--message", "state")
 
     def restore(self) -> None:
-        """Go back to the last commit and its results, which a stage that failed has deleted."""
+        """Go back to the last commit and its results."""
         self.succeed("git", "checkout", "--quiet", "--", ".")
         self.succeed("dvc", "checkout", "--quiet", "--force")
 
