@@ -289,7 +289,7 @@ def test_the_page_of_plots_needs_no_network() -> None:
     assert "{plot_divs}" in page
     assert "{scripts}" not in page  # where DVC would put the addresses of its scripts
     markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
-    assert page.count("<script>") == 3
+    assert page.count("<script>") == 4
     assert not re.search(r"<(script|link|img)[^>]", markup)
 
 
@@ -365,6 +365,31 @@ def first_filled(expression: str, row: dict[str, Any]) -> str:
         if value:
             return str(value)
     return "undefined"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's own script, for which it needs node")
+def test_a_revision_keeps_its_colour_in_a_plot_whose_file_has_no_rows_of_another() -> None:
+    page = (ROOT / ".dvc/plots/offline.html").read_text(encoding="utf-8")
+    own = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)[-1]
+    drawn = [filled_plot("loss", ("first", "second")), filled_plot("pseudo labels by class", ("second",))]
+    calls = "\n".join(f"vegaEmbed('#plot', {json.dumps(plot)});" for plot in drawn)
+    code = f"vegaEmbed = (place, plot) => console.log(JSON.stringify(plot));\n{own}\n{calls}"
+    done = subprocess.run(["node", "-e", code], capture_output=True, text=True, check=True, timeout=60)
+    scales = [
+        encoding["scale"]
+        for line in done.stdout.splitlines()
+        for encoding in encodings(json.loads(line), "color")
+        if "scale" in encoding
+    ]
+    assert [scale["domain"] for scale in scales] == [["first", "second"], ["second"]]
+    assert scales[1]["range"] == scales[0]["range"][1:]
+    assert len(set(scales[0]["range"])) == 2
+    assert "vegaEmbed('#{id}', spec)" in VegaRenderer.DIV  # the call that the script stands before
+
+
+def test_names_of_revisions_over_small_confusion_matrices_do_not_overlap() -> None:
+    plot = json.loads((ROOT / ".dvc/plots/confusion_shares.json").read_text(encoding="utf-8"))
+    assert plot["facet"]["field"] == "rev"  # a header of facet.column takes no room of its own
 
 
 @pytest.mark.parametrize(
