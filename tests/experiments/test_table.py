@@ -16,6 +16,7 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
+from ucc.config import Params
 from ucc.errors import UserError
 from ucc.experiments import __main__ as command
 from ucc.experiments.content import Paper
@@ -505,13 +506,43 @@ def test_what_is_done_with_other_files_than_the_project_holds_now_is_told(
         return shown.err
 
     same = hashlib.md5(b"download").hexdigest()
-    note = "note: made with other images or masks than the project holds now: cats. To make such a run again, `dvc exp"
+    note = "note: made with other images, masks or lists of ids than the project holds now: cats. To make such a run"
     assert told(same, "cafe") == ""
     assert told("other", "cafe").startswith(note)
     assert told(same, "beef").startswith(note)
     other = replace(params, dataset=replace(params.dataset, root="/a/dogs"))
     (repository / "params.yaml").write_text(yaml.safe_dump(asdict(other)))
     assert told("other", "beef") == ""
+
+
+def test_what_is_done_with_another_list_of_the_same_name_is_told(
+    plan: Plan, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of public data sets, too; not where the partition that the project holds is another, or was made of another."""
+    monkeypatch.setattr(command, "_dvc", lambda *_: "")
+    (repository / "data").mkdir()
+    partition = replace(plan.runs[0].params.partition, labeled_ids="lists/mine.txt")
+    params = replace(plan.runs[0].params, partition=partition)
+    plan = replace(plan, runs=(replace(plan.runs[0], params=params),), arms=("supervised",), columns=("1/16",))
+    plan = replace(plan, seeds=(plan.runs[0].seed,))
+    commit_experiment(repository, "listed", asdict(params), {"head_1": {"miou": 44.5}, "manifest": "cafe"})
+    other = replace(params, partition=replace(partition, labeled_ids="lists/other.txt"))
+
+    def told(manifest: str, present: Params, made: Params) -> list[str]:
+        (repository / "params.yaml").write_text(yaml.safe_dump(asdict(present)))
+        (repository / "dvc.lock").write_text(yaml.safe_dump(lock_of(asdict(made), b"")))
+        (repository / "data/partition.json").write_text(json.dumps({"hash": manifest}))
+        notes = []
+        for tell in (command.queue, command.table):
+            tell(plan)
+            notes.append(capsys.readouterr().err)
+        return notes
+
+    assert told("cafe", params, params) == ["", ""]
+    note = "note: made with other images, masks or lists of ids than the project holds now: listed. To make such a run"
+    assert [text[: len(note)] for text in told("beef", params, params)] == [note, note]
+    assert told("beef", other, other) == ["", ""]
+    assert told("beef", params, other) == ["", ""]
 
 
 def test_what_else_is_known_of_the_runs_stands_below(plan: Plan) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from ucc.config import Params
 from ucc.errors import UserError, every, refused
 from ucc.experiments.done import done_runs
 from ucc.experiments.finished import Finished, queued_runs
@@ -33,13 +34,11 @@ def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
     finished, present = _done(), load_params()
     waiting = queued_runs(_dvc("queue", "status"))
-    data, outdated = PresentData.read(present, Path()), []
     added = 0
     for run in plan.runs:
         done = finished.get(identity(asdict(run.params)))
         if done:
             print(f"done     {run.name}: mIoU {done.figures['head_1']:.2f} ({done.revision})")
-            outdated += [done.name] if data.differ(run.params, done) else []
         elif name := waiting.get(run_tag(run.name)):
             print(f"waiting  {run.name}" + (f": the same run as {name}" if name != run.name else ""))
         else:
@@ -49,12 +48,7 @@ def queue(plan: Plan) -> None:
             waiting[run_tag(run.name)] = run.name
             added += 1
             print(f"queued   {run.name}", flush=True)
-    if outdated:
-        print(
-            f"note: made with other images or masks than the project holds now: {every(outdated)}. To make such a run "
-            f"again, `dvc exp remove` it and delete its row in {RESULTS}, if it has one.",
-            file=sys.stderr,
-        )
+    _tell_outdated(plan, finished, present)
     print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")
 
 
@@ -62,7 +56,7 @@ def table(plan: Plan) -> None:
     """Write the table in three forms and the parameters of its runs, and print it."""
     from ucc.experiments.plot import plot  # matplotlib takes a second to import, which queueing need not wait for
 
-    finished = _done()
+    finished, present = _done(), load_params()
     require_same_data(plan, finished)
     filled, rows = cells(plan, finished), run_rows(plan, finished)
     path = RESULTS / f"{plan.name}.csv"
@@ -83,6 +77,7 @@ def table(plan: Plan) -> None:
         f"wrote {RESULTS / plan.name}.md, .table.csv, .svg, .csv, .params.yaml"
         + (f"; {missing} runs are missing" if missing else "")
     )
+    _tell_outdated(plan, finished, present)
 
 
 def main(arguments: list[str]) -> None:
@@ -101,6 +96,18 @@ def _done() -> Mapping[str, Finished]:
     for line in done.disagreements:
         print(f"note: {line}", file=sys.stderr)
     return done.runs
+
+
+def _tell_outdated(plan: Plan, finished: Mapping[str, Finished], present: Params) -> None:
+    data = PresentData.read(present, Path())
+    done = [(run.params, finished.get(identity(asdict(run.params)))) for run in plan.runs]
+    if outdated := [run.name for params, run in done if run and data.differ(params, run)]:
+        print(
+            f"note: made with other images, masks or lists of ids than the project holds now: {every(outdated)}. To make "
+            f"such a run again, `dvc exp remove` it and delete its row in {RESULTS}, if it has one; to keep it beside new "
+            "ones, give a changed list another name.",
+            file=sys.stderr,
+        )
 
 
 def _dvc(*arguments: str) -> str:

@@ -102,6 +102,12 @@ def dataset_hash(lock: str) -> str:
     return next((str(out["md5"]) for out in made if out["path"] == DATASET.as_posix()), "")
 
 
+def made_with(lock: str, params: str, stage: str) -> bool:
+    """Whether a dvc.lock has the stage with the values that a params.yaml gives it; both as their text."""
+    locked = _loaded(lock).get("stages", {}).get(stage)
+    return locked is not None and _has_values(locked, _loaded(params))
+
+
 def split_figures(figures: Mapping[str, float], asked: int) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
     """`figures` and `labels` of a `Finished`; `asked` is its `evaluate.pseudo_label_images`."""
     labels = {name: value for name, value in figures.items() if name in OF_LABELS}
@@ -139,13 +145,17 @@ def _vouched_for(lock: str, params: str, evaluation: str) -> bool:
     present = _loaded(params)
     made: dict[str, str] = {}
     for stage in STAGES:
-        used = stages[stage].get("params", {}).get("params.yaml", {})
-        if any(_at(present, key.split(".")) != value for key, value in used.items()):
+        if not _has_values(stages[stage], present):
             return False
         if any(made.get(dep["path"], dep["md5"]) != dep["md5"] for dep in stages[stage].get("deps", ())):
             return False
         made |= {out["path"]: out["md5"] for out in stages[stage].get("outs", ())}
     return made.get(EVALUATION) == hashlib.md5(evaluation.encode()).hexdigest()
+
+
+def _has_values(locked: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    used = locked.get("params", {}).get("params.yaml", {})
+    return all(_at(params, key.split(".")) == value for key, value in used.items())
 
 
 def _loaded(text: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Whether a run was made with the images and masks that the project holds now."""
+"""Whether a run was made with the images, masks and lists of ids that the project holds now."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ucc.config import Params
-from ucc.experiments.finished import Finished, dataset_hash
+from ucc.experiments.finished import Finished, dataset_hash, made_with
 from ucc.experiments.identity import placeless
 from ucc.paths import PARTITION
 
@@ -14,7 +14,7 @@ from ucc.paths import PARTITION
 class PresentData:
     """What the stages `download` and `partition` have made of `params`: DVC's hash of it, and that of the partition.
 
-    Empty where they have not run.
+    Empty where they have not run, or not since `params` were changed.
     """
 
     params: Params
@@ -23,22 +23,27 @@ class PresentData:
 
     @classmethod
     def read(cls, params: Params, project: Path) -> "PresentData":
-        """What dvc.lock and data/partition.json tell."""
+        """What dvc.lock and data/partition.json tell; `params` are those of the project's params.yaml."""
         lock, partition = project / "dvc.lock", project / PARTITION
+        if not lock.is_file():
+            return cls(params, "", "")
+        locked, given = lock.read_text(encoding="utf-8"), (project / "params.yaml").read_text(encoding="utf-8")
+        downloaded = made_with(locked, given, "download")
+        partitioned = downloaded and made_with(locked, given, "partition") and partition.is_file()
         return cls(
             params,
-            dataset_hash(lock.read_text(encoding="utf-8")) if lock.is_file() else "",
-            json.loads(partition.read_text(encoding="utf-8"))["hash"] if partition.is_file() else "",
+            dataset_hash(locked) if downloaded else "",
+            json.loads(partition.read_text(encoding="utf-8"))["hash"] if partitioned else "",
         )
 
     def differ(self, params: Params, done: Finished) -> bool:
-        """Whether the run `done` of `params` was made with other files of the same folder of a user's own.
+        """Whether the run `done` of `params` was made with other files, or other lists of ids, of the same names.
 
-        Public data sets do not change.
+        Images and masks of public data sets do not change; which of them a list names may.
         """
-        if params.dataset.name != "folder" or not self._alike(params, "dataset."):
+        if not self._alike(params, "dataset."):
             return False
-        if done.data and self.data and done.data != self.data:
+        if params.dataset.name == "folder" and done.data and self.data and done.data != self.data:
             return True
         return bool(self.manifest) and self._alike(params, "partition.") and done.manifest != self.manifest
 
