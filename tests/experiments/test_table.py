@@ -5,8 +5,11 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -371,6 +374,38 @@ def test_a_run_that_two_tables_share_is_queued_once(
     shown = capsys.readouterr().out
     assert f"waiting  {one.name}: the same run as {elsewhere}\n" in shown
     assert f"waiting  {again.name}: the same run as {two.name}\n" in shown
+
+
+def test_ctrl_c_waits_until_dvc_has_put_back_what_it_stashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dvc.py").write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "Path('stashed').touch()\n"
+        "time.sleep(0.8)  # longer than subprocess.run waits before it kills\n"
+        "Path('put_back').write_text(str(os.getsid(0)))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt() -> None:
+        while not Path("stashed").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    terminal = threading.Thread(target=interrupt, daemon=True)
+    terminal.start()
+    with pytest.raises(KeyboardInterrupt):
+        command._dvc("exp", "run")
+    terminal.join()
+    assert Path("put_back").exists()
+    assert int(Path("put_back").read_text()) != os.getsid(0)
+
+
+def test_what_dvc_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dvc.py").write_text("import sys\nprint('shown')\nsys.exit('ERROR: no' if 'exp' in sys.argv else 0)\n")
+    monkeypatch.chdir(tmp_path)
+    assert command._dvc("queue", "status") == "shown\n"
+    with pytest.raises(UserError, match=r"^dvc exp run failed: ERROR: no$"):
+        command._dvc("exp", "run", "--queue")
 
 
 def test_the_command_writes_its_files(plan: Plan, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

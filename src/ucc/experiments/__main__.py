@@ -100,21 +100,33 @@ def _done() -> Mapping[str, Finished]:
 
 def _tell_outdated(plan: Plan, finished: Mapping[str, Finished], present: Params) -> None:
     data = PresentData.read(present, Path())
-    done = [(run.params, finished.get(identity(asdict(run.params)))) for run in plan.runs]
-    if outdated := [run.name for params, run in done if run and data.differ(params, run)]:
+    runs = [(run.params, finished.get(identity(asdict(run.params)))) for run in plan.runs]
+    if outdated := [done.name for params, done in runs if done and data.differ(params, done)]:
         print(
-            f"note: made with other images, masks or lists of ids than the project holds now: {every(outdated)}. To make "
-            f"such a run again, `dvc exp remove` it and delete its row in {RESULTS}, if it has one; to keep it beside new "
-            "ones, give a changed list another name.",
+            f"note: made with other images, masks or lists of ids than the project holds now: {every(outdated)}. To "
+            f"make such a run again, `dvc exp remove` it and delete its row in {RESULTS}, if it has one; to keep it "
+            "beside new ones, give a changed list another name.",
             file=sys.stderr,
         )
 
 
 def _dvc(*arguments: str) -> str:
-    result = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise UserError(f"dvc {' '.join(arguments[:2])} failed: {result.stderr.strip()}")
-    return result.stdout
+    """What DVC prints. Ctrl-C waits for it, since it keeps the user's changes in a stash while it queues a run."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # the terminal's Ctrl-C does not reach it
+    )
+    try:
+        output, errors = process.communicate()
+    except KeyboardInterrupt:
+        process.communicate()
+        raise
+    if process.returncode:
+        raise UserError(f"dvc {' '.join(arguments[:2])} failed: {errors.strip()}")
+    return output
 
 
 if __name__ == "__main__":
