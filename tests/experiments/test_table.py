@@ -580,6 +580,33 @@ def test_what_is_done_with_another_list_of_the_same_name_is_told(
     assert told("beef", params, other) == ["", ""]
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "text"),
+    [
+        ("dvc.lock", "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> other\n"),
+        ("dvc.lock", "schema: '2.0'\nstages:\n"),
+        ("data/partition.json", '{\n<<<<<<< HEAD\n "hash": "cafe"\n=======\n "hash": "beef"\n>>>>>>> other\n}\n'),
+        ("data/partition.json", "{}"),
+        ("data/partition.json", "[]"),
+    ],
+)
+def test_a_merge_that_was_not_finished_is_named_before_anything_is_queued_or_written(
+    plan: Plan, repository: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, text: str
+) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(command, "_dvc", lambda *arguments: calls.append(arguments) or "")
+    (repository / "data").mkdir()
+    (repository / "data/partition.json").write_text(json.dumps({"hash": "cafe"}))
+    lock = lock_of(yaml.safe_load((repository / "params.yaml").read_text()), b"")
+    (repository / "dvc.lock").write_text(yaml.safe_dump(lock))
+    (repository / spoilt).write_text(text)
+    for tell in (command.queue, command.table):
+        with pytest.raises(UserError, match=rf"^{spoilt}: a merge that was not finished.*git checkout --ours {spoilt}"):
+            tell(plan)
+    assert calls == []
+    assert not Path("results").exists()
+
+
 def test_what_else_is_known_of_the_runs_stands_below(plan: Plan) -> None:
     text = markdown(plan, cells(plan, results(plan)), results(plan))
     assert "| | head 2 | surer head right |" in text

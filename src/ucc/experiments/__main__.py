@@ -15,7 +15,6 @@ from pathlib import Path
 
 import yaml
 
-from ucc.config import Params
 from ucc.errors import UserError, every, refused
 from ucc.experiments.done import done_runs
 from ucc.experiments.finished import Finished, queued_runs
@@ -32,7 +31,7 @@ RESULTS = Path("results")
 
 def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
-    finished, present = _done(), load_params()
+    finished, data = _done(), PresentData.read(load_params(), Path())
     waiting = queued_runs(_dvc("queue", "status"))
     added = 0
     for run in plan.runs:
@@ -42,13 +41,13 @@ def queue(plan: Plan) -> None:
         elif name := waiting.get(run_tag(run.name)):
             print(f"waiting  {run.name}" + (f": the same run as {name}" if name != run.name else ""))
         else:
-            changes = [argument for change in differences(run.params, present) for argument in ("-S", change)]
+            changes = [argument for change in differences(run.params, data.params) for argument in ("-S", change)]
             # Up to the figures; `dvc exp apply` and `dvc repro` export the one that is wanted.
             _dvc("exp", "run", "--queue", "--name", run.name, *changes, "evaluate")
             waiting[run_tag(run.name)] = run.name
             added += 1
             print(f"queued   {run.name}", flush=True)
-    _tell_outdated(plan, finished, present)
+    _tell_outdated(plan, finished, data)
     print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")
 
 
@@ -56,7 +55,7 @@ def table(plan: Plan) -> None:
     """Write the table in three forms and the parameters of its runs, and print it."""
     from ucc.experiments.plot import plot  # matplotlib takes a second to import, which queueing need not wait for
 
-    finished, present = _done(), load_params()
+    finished, data = _done(), PresentData.read(load_params(), Path())
     require_same_data(plan, finished)
     filled, rows = cells(plan, finished), run_rows(plan, finished)
     path = RESULTS / f"{plan.name}.csv"
@@ -77,7 +76,7 @@ def table(plan: Plan) -> None:
         f"wrote {RESULTS / plan.name}.md, .table.csv, .svg, .csv, .params.yaml"
         + (f"; {missing} runs are missing" if missing else "")
     )
-    _tell_outdated(plan, finished, present)
+    _tell_outdated(plan, finished, data)
 
 
 def main(arguments: list[str]) -> None:
@@ -98,8 +97,7 @@ def _done() -> Mapping[str, Finished]:
     return done.runs
 
 
-def _tell_outdated(plan: Plan, finished: Mapping[str, Finished], present: Params) -> None:
-    data = PresentData.read(present, Path())
+def _tell_outdated(plan: Plan, finished: Mapping[str, Finished], data: PresentData) -> None:
     runs = [(run.params, finished.get(identity(asdict(run.params)))) for run in plan.runs]
     if outdated := [done.name for params, done in runs if done and data.differ(params, done)]:
         print(

@@ -1,10 +1,16 @@
 """Whether a run was made with the images, masks and lists of ids that the project holds now."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import yaml
+from omegaconf.errors import OmegaConfBaseException
+
 from ucc.config import Params
+from ucc.errors import UserError
 from ucc.experiments.finished import Finished, dataset_hash, made_with
 from ucc.experiments.identity import placeless
 from ucc.paths import PARTITION
@@ -23,18 +29,23 @@ class PresentData:
 
     @classmethod
     def read(cls, params: Params, project: Path) -> "PresentData":
-        """What dvc.lock and data/partition.json tell; `params` are those of the project's params.yaml."""
+        """What dvc.lock and data/partition.json tell; `params` are those of the project's params.yaml.
+
+        Raises:
+            UserError: naming the file of the two that cannot be read, as after a merge that was not finished.
+        """
         lock, partition = project / "dvc.lock", project / PARTITION
         if not lock.is_file():
             return cls(params, "", "")
-        locked, given = lock.read_text(encoding="utf-8"), (project / "params.yaml").read_text(encoding="utf-8")
-        downloaded = made_with(locked, given, "download")
-        partitioned = downloaded and made_with(locked, given, "partition") and partition.is_file()
-        return cls(
-            params,
-            dataset_hash(locked) if downloaded else "",
-            json.loads(partition.read_text(encoding="utf-8"))["hash"] if partitioned else "",
-        )
+        given = (project / "params.yaml").read_text(encoding="utf-8")
+        with _as_dvc_left(lock):
+            locked = lock.read_text(encoding="utf-8")
+            downloaded = made_with(locked, given, "download")
+            partitioned = downloaded and made_with(locked, given, "partition") and partition.is_file()
+            data = dataset_hash(locked) if downloaded else ""
+        with _as_dvc_left(partition):
+            manifest = json.loads(partition.read_text(encoding="utf-8"))["hash"] if partitioned else ""
+        return cls(params, data, manifest)
 
     def differ(self, params: Params, done: Finished) -> bool:
         """Whether the run `done` of `params` was made with other files, or other lists of ids, of the same names.
@@ -53,3 +64,14 @@ class PresentData:
             for of in (self.params, params)
         )
         return own == other
+
+
+@contextmanager
+def _as_dvc_left(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise UserError(
+            f"{path}: a merge that was not finished, or a damaged file. Take one side whole (git checkout --ours "
+            f"{path}) or restore the file by git, then run dvc repro."
+        ) from error
