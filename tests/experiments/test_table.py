@@ -376,6 +376,25 @@ def test_a_run_that_two_tables_share_is_queued_once(
     assert f"waiting  {again.name}: the same run as {two.name}\n" in shown
 
 
+@pytest.mark.usefixtures("repository")
+def test_what_waits_and_is_no_longer_asked_for_is_told(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not what another file asks for, whose name may begin alike, nor what has begun."""
+    asked = plan.runs[1].name
+    before, gone = "methods-supervised-1-16-s1-0a1b2c", "methods-mean-teacher-1-8-s0-3d4e5f"
+    others = ("methods-longer-ucc-1-8-s0-aaaaaa", "components-ucc-1-8-s0-bbbbbb", "methods-ucc-1-8-s0-cccccc")
+    rows = [f"1234567 {name} 10:32 PM Queued" for name in (asked, before, *others[:2], gone)]
+    rows += [f"1234567 {others[2]} 10:32 PM Running", "", "Worker status: 1 active, 0 idle", ""]
+    monkeypatch.setattr(command, "_dvc", lambda *_: "\n".join(rows))
+    shutil.copy(tmp_path / "methods.yaml", tmp_path / "methods_longer.yaml")
+    command.queue(read_plan(tmp_path / "methods.yaml"))
+    told = capsys.readouterr().err
+    assert told.startswith("note: waiting in the queue, though methods.yaml, as it is now asked for, does not ask")
+    assert told.endswith(f": {before}, {gone}. To take them out: dvc queue remove {before} {gone}\n")
+    assert not any(name in told for name in (asked, *others))
+
+
 def test_ctrl_c_waits_until_dvc_has_put_back_what_it_stashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dvc.py").write_text(
         "import os, time\n"

@@ -9,7 +9,7 @@ it was made. To make it again, delete the row, and in the clone that made it `dv
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import yaml
 
 from ucc.errors import UserError, every, refused
 from ucc.experiments.done import done_runs
-from ucc.experiments.finished import Finished, queued_runs
+from ucc.experiments.finished import Finished, queued_runs, waiting_runs
 from ucc.experiments.identity import identity, run_tag
 from ucc.experiments.plan import Plan, differences, exact_params, read_plan
 from ucc.experiments.present import PresentData
@@ -32,8 +32,8 @@ RESULTS = Path("results")
 def queue(plan: Plan) -> None:
     """Queue what is neither done nor waiting; prints one line a run."""
     finished, data = _done(), PresentData.read(load_params(), Path())
-    waiting = queued_runs(_dvc("queue", "status"))
-    added = 0
+    status = _dvc("queue", "status")
+    waiting, added = queued_runs(status), 0
     for run in plan.runs:
         done = finished.get(identity(asdict(run.params)))
         if done:
@@ -48,6 +48,7 @@ def queue(plan: Plan) -> None:
             added += 1
             print(f"queued   {run.name}", flush=True)
     _tell_outdated(plan, finished, data)
+    _tell_unasked(plan, waiting_runs(status))
     print(f"{added} of {len(plan.runs)} runs queued. Start them with: dvc queue start -j 1")
 
 
@@ -104,6 +105,16 @@ def _tell_outdated(plan: Plan, finished: Mapping[str, Finished], data: PresentDa
             f"note: made with other images, masks or lists of ids than the project holds now: {every(outdated)}. To "
             f"make such a run again, `dvc exp remove` it and delete its row in {RESULTS}, if it has one; to keep it "
             "beside new ones, give a changed list another name.",
+            file=sys.stderr,
+        )
+
+
+def _tell_unasked(plan: Plan, waiting: Sequence[str]) -> None:
+    asked = {run_tag(run.name) for run in plan.runs}
+    if unasked := [name for name in waiting if plan.named(name) and run_tag(name) not in asked]:
+        print(
+            f"note: waiting in the queue, though {plan.name}.yaml, as it is now asked for, does not ask for them: "
+            f"{every(unasked)}. To take them out: dvc queue remove {' '.join(unasked)}",
             file=sys.stderr,
         )
 

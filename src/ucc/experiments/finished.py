@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -120,9 +120,18 @@ def queued_runs(status: str) -> dict[str, str]:
 
     What a killed worker was at stays "Running" there for ever, so without a worker nothing runs.
     """
-    rows = [line.split() for line in status.splitlines()]
     alive = ("Queued",) if "Worker status: 0 active" in status else ("Queued", "Running")
-    return {run_tag(row[1]): row[1] for row in rows if len(row) > 2 and row[-1] in alive}
+    return {run_tag(name): name for name in _listed(status, alive)}
+
+
+def waiting_runs(status: str) -> list[str]:
+    """Names of the experiments that have not begun, from what `dvc queue status` prints."""
+    return _listed(status, ("Queued",))
+
+
+def _listed(status: str, states: Sequence[str]) -> list[str]:
+    rows = [line.split() for line in status.splitlines()]
+    return [row[1] for row in rows if len(row) > 2 and row[-1] in states]
 
 
 def _known(params: str) -> Params | None:

@@ -32,7 +32,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment file: arms are the rows of its table, columns its columns, seeds what a cell averages over."""
+    """An experiment file: arms are the rows of its table, columns its columns, seeds what a cell averages over.
+
+    Attributes:
+        beside: names of the experiment files that lie in the same folder.
+    """
 
     name: str
     title: str
@@ -42,6 +46,12 @@ class Plan:
     seeds: tuple[int, ...]
     paper: Paper | None
     runs: tuple[Run, ...]
+    beside: tuple[str, ...] = ()
+
+    def named(self, run: str) -> bool:
+        """Whether this file gave a run its name, or one that it was before; not `camvid` that of `camvid_methods`."""
+        fitting = [name for name in (self.name, *self.beside) if run.startswith(f"{_slug(name)}-")]
+        return bool(fitting) and max(fitting, key=len) == self.name
 
 
 def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -66,6 +76,7 @@ def read_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
         content.seeds,
         content.paper,
         runs,
+        tuple(other.stem for other in path.parent.glob("*.yaml") if other.stem != path.stem),
     )
 
 
