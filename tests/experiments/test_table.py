@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 import yaml
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 from ucc.config import Params
 from ucc.errors import UserError
 from ucc.experiments import __main__ as command
 from ucc.experiments.content import Paper
 from ucc.experiments.done import done_runs
+from ucc.experiments.dvc_text import parse_yaml
 from ucc.experiments.finished import Finished, finished_runs, queued_runs
 from ucc.experiments.identity import PLACES, flatten, identity
 from ucc.experiments.plan import Plan, read_plan
@@ -282,6 +284,14 @@ def test_a_number_is_the_same_however_dvc_writes_it(plan: Plan, repository: Path
     params = plan.runs[0].params
     lighter = replace(params, train=replace(params.train, weight_decay=5e-5))
     assert list(finished_runs(repository)) == [identity(asdict(lighter))]
+
+
+def test_a_text_of_dvc_is_parsed_once_and_as_omegaconf_does() -> None:
+    numbers = "a: [1e-05, .5e-3, 1.5e+3, -1E5, 0.1, 3, '1e5', 1e, 1/16, 2024-01-01, x1e5]\nb: {c: null, d: true}\n"
+    for text in (numbers, (ROOT / "dvc.lock").read_text(), (ROOT / "params.yaml").read_text()):
+        assert parse_yaml(text) == OmegaConf.to_container(OmegaConf.create(text))
+        assert parse_yaml(text) is parse_yaml(text)
+    assert parse_yaml("") == parse_yaml("- 1") == {}
 
 
 def relock(folder: Path, spoil: Callable[[dict[str, Any]], None]) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
-
-from omegaconf import OmegaConf
+from typing import Any
 
 from ucc.config import Params
 from ucc.errors import UserError
+from ucc.experiments.dvc_text import parse_yaml
 from ucc.experiments.identity import YOUNGER, flatten, identity, run_tag
 from ucc.params import load_params
 from ucc.paths import DATASET
@@ -98,14 +97,14 @@ def finished_runs(repository: Path) -> dict[str, Finished]:
 
 def dataset_hash(lock: str) -> str:
     """DVC's hash of what the stage `download` made, by the text of a dvc.lock; empty if it does not say."""
-    made = _loaded(lock).get("stages", {}).get("download", {}).get("outs", ())
+    made = parse_yaml(lock).get("stages", {}).get("download", {}).get("outs", ())
     return next((str(out["md5"]) for out in made if out["path"] == DATASET.as_posix()), "")
 
 
 def made_with(lock: str, params: str, stage: str) -> bool:
     """Whether a dvc.lock has the stage with the values that a params.yaml gives it; both as their text."""
-    locked = _loaded(lock).get("stages", {}).get(stage)
-    return locked is not None and _has_values(locked, _loaded(params))
+    locked = parse_yaml(lock).get("stages", {}).get(stage)
+    return locked is not None and _has_values(locked, parse_yaml(params))
 
 
 def split_figures(figures: Mapping[str, float], asked: int) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
@@ -139,7 +138,7 @@ def _known(params: str) -> Params | None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "params.yaml"
         path.write_text(params, encoding="utf-8")
-        present = flatten(_loaded(params))
+        present = flatten(parse_yaml(params))
         try:
             return load_params(path, [f"{key}={value}" for key, value in YOUNGER if key not in present])
         except UserError:
@@ -148,10 +147,10 @@ def _known(params: str) -> Params | None:
 
 def _vouched_for(lock: str, params: str, evaluation: str) -> bool:
     """Whether dvc.lock has every stage up to this evaluation, with these parameters and on what the others made."""
-    stages = _loaded(lock).get("stages", {})
+    stages = parse_yaml(lock).get("stages", {})
     if any(stage not in stages for stage in STAGES):
         return False
-    present = _loaded(params)
+    present = parse_yaml(params)
     made: dict[str, str] = {}
     for stage in STAGES:
         if not _has_values(stages[stage], present):
@@ -165,12 +164,6 @@ def _vouched_for(lock: str, params: str, evaluation: str) -> bool:
 def _has_values(locked: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
     used = locked.get("params", {}).get("params.yaml", {})
     return all(_at(params, key.split(".")) == value for key, value in used.items())
-
-
-def _loaded(text: str) -> dict[str, Any]:
-    """As DVC reads and writes YAML, in which 1e-05 is a number; to PyYAML alone it is text."""
-    loaded = OmegaConf.to_container(OmegaConf.create(text))
-    return cast(dict[str, Any], loaded) if isinstance(loaded, dict) else {}
 
 
 def _figures(repository: Path, revision: str) -> dict[str, float]:

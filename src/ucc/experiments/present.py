@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
-from omegaconf.errors import OmegaConfBaseException
 
 from ucc.config import Params
 from ucc.errors import UserError
@@ -70,7 +69,7 @@ class PresentData:
 def _as_dvc_left(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise UserError(
             f"{path}: a merge that was not finished, or a damaged file. Take one side whole (git checkout --ours "
             f"{path}) or restore the file by git, then run dvc repro."
