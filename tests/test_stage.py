@@ -19,8 +19,18 @@ run_stage(main)
 """
 
 
+PIPELINE = """
+stages:
+  train: &stage
+    cmd: python stage.py
+    deps: [stage.py, src/ucc/models, src/ucc/gone.py, data/manifest.csv, data/dataset]
+    params: [train, evaluate.split]
+  download: *stage
+"""
+
+
 def run_script(
-    folder: Path, body: str, *arguments: str, change: tuple[str, str] = ("", "")
+    folder: Path, body: str, *arguments: str, change: tuple[str, str] = ("", ""), **variables: str
 ) -> subprocess.CompletedProcess[str]:
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     assert change[0] in text
@@ -30,7 +40,7 @@ def run_script(
     return subprocess.run(
         [sys.executable, "stage.py", *arguments],
         cwd=folder,
-        env=environment,
+        env=environment | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -103,6 +113,86 @@ def test_a_stage_removes_what_a_killed_one_left_half_written(tmp_path: Path) -> 
     assert len(list((tmp_path / "data").iterdir())) == 1
     assert run_script(tmp_path, "pass").returncode == 0
     assert list((tmp_path / "data").iterdir()) == []
+
+
+def edit(line: str, others: str) -> str:
+    """The body of a stage while which line `line` of params.yaml comes to hold `others`."""
+    return (
+        "import re; from pathlib import Path; p = Path('params.yaml'); text = p.read_text(); "
+        f"new = re.sub({line!r}, {others!r}, text, count=1, flags=re.M); assert new != text; p.write_text(new)"
+    )
+
+
+OTHER_LR = edit(r"^  lr: .*", "  lr: 0.001")
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    (tmp_path / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+    for name in ("src/ucc/models/store.py", "src/ucc/losses.py", "data/manifest.csv", "data/dataset/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("as it was")
+    return tmp_path
+
+
+@pytest.mark.parametrize("address", ["train", "../dvc.yaml:train"])
+def test_parameters_edited_while_a_stage_runs_end_it_since_dvc_would_record_them(pipeline: Path, address: str) -> None:
+    done = run_script(pipeline, OTHER_LR, DVC_STAGE=address, change=("  lr: 0.05 ", "  lr: 0.04 "))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: params.yaml: train.lr changed from 0.04 to 0.001 while the stage train ran.")
+    assert "runs/ keeps it: with the change undone, `dvc repro` ends at once" in done.stderr
+
+
+def test_only_training_promises_that_nothing_is_lost(pipeline: Path) -> None:
+    done = run_script(pipeline, OTHER_LR, DVC_STAGE="download")
+    assert done.stderr.endswith("from recording them. `dvc repro` runs it again.\n")
+
+
+def test_keys_that_come_and_go_while_a_stage_runs_are_named(pipeline: Path) -> None:
+    done = run_script(pipeline, edit("^  lr: ", "  rl: "), DVC_STAGE="train", change=("  lr: 0.05 ", "  lr: 0.04 "))
+    told = (
+        "params.yaml: train.lr changed from 0.04 to nothing, params.yaml: train.rl changed from nothing to 0.04 while"
+    )
+    assert told in done.stderr
+    assert "params.yaml: not valid YAML" in run_script(pipeline, edit("^train:", "["), DVC_STAGE="train").stderr
+
+
+def test_files_that_change_come_or_go_while_a_stage_runs_end_it_since_dvc_would_record_them(pipeline: Path) -> None:
+    edits = (
+        "from pathlib import Path; Path('stage.py').write_text('other'); Path('src/ucc/models/a.py').touch(); "
+        "Path('src/ucc/models/store.py').write_text('other'); Path('data/manifest.csv').unlink()"
+    )
+    done = run_script(pipeline, edits, DVC_STAGE="train")
+    names = "stage.py changed, src/ucc/models/store.py changed, data/manifest.csv changed, src/ucc/models/a.py changed"
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"error: {names} while the stage train ran.")
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"DVC_STAGE": "a stage of another pipeline"},
+        {"DVC_STAGE": "train", "UCC_LAUNCHER": "4711", "LOCAL_RANK": "0"},  # started by train.py's torchrun
+        {"DVC_STAGE": "train", "LOCAL_RANK": "1"},  # started by Fabric
+    ],
+)
+def test_without_dvc_and_in_processes_that_a_stage_starts_edits_are_no_error(
+    pipeline: Path, variables: dict[str, str]
+) -> None:
+    done = run_script(pipeline, OTHER_LR, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_dvc_does_not_record_of_a_stage_may_be_edited_while_it_runs(pipeline: Path) -> None:
+    edits = [
+        edit("^  protocol: .*", "  protocol: cps"),
+        edit("^  panels: .*", "  panels: 7"),
+        edit("^", "# a comment\n"),
+        *(f"open({name!r}, 'w')" for name in ("src/ucc/losses.py", "src/ucc/models/.a.py.swp", "data/dataset/a.png")),
+    ]
+    done = run_script(pipeline, "; ".join(edits), DVC_STAGE="train")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_defect_of_the_program_keeps_its_traceback(tmp_path: Path) -> None:
