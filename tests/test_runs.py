@@ -2,6 +2,8 @@ import errno
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +22,7 @@ from ucc.data.images import write_png
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
 from ucc.runs import code_version, data_hash, fingerprint, locked, outputs_locked
+from ucc.signals import StoppedError, stop_request
 
 LoadParams = Callable[..., Params]
 INFO = DatasetInfo("toy", ("road", "car"), ((0, 0, 0), (255, 0, 0)), {"seed": 1})
@@ -146,6 +149,59 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path: Path) -> No
         with locked(tmp_path / "another run"):
             pass
     with locked(folder):
+        pass
+
+
+def queued(project: Path, name: str) -> Path:
+    """The folder of a run as an experiment of DVC's queue sees it, with docker/run's link to the project's runs."""
+    experiment = project / ".dvc/tmp/exps" / name
+    experiment.mkdir(parents=True)
+    (project / "runs").mkdir(exist_ok=True)
+    (experiment / "runs").symlink_to(project / "runs")
+    return experiment / "runs/run"
+
+
+def test_an_experiment_of_the_queue_waits_for_another_one_that_trains_the_same_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = queued(tmp_path, "second")
+    monkeypatch.chdir(tmp_path / ".dvc/tmp/exps/second")
+    before = signal.getsignal(signal.SIGTERM)
+    with held(queued(tmp_path, "first"), "fork") as first:
+        ending = threading.Timer(0.3, first.kill)
+        ending.start()
+        with locked(Path("runs/run")):
+            assert not first.is_alive()
+            assert (folder / "lock").read_text() == str(os.getpid())
+            assert signal.getsignal(signal.SIGTERM) is before
+    told = f"runs/run: process {first.pid} is training this very run. Waiting for its end, to go on from its last"
+    assert capfd.readouterr().out == f"{told} checkpoint ...\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_waiting_of_an_experiment_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    with held(queued(tmp_path, "first"), "fork") as first, stop_request():
+        asking = threading.Timer(0.3, os.kill, (os.getpid(), number))
+        rescue = threading.Timer(5, first.kill)
+        asking.start()
+        rescue.start()
+        told = f"{number.name}: .*run: stopped while waiting for process {first.pid}"
+        with pytest.raises(StoppedError, match=told) as stopped, locked(queued(tmp_path, "second")):
+            pass
+        rescue.cancel()
+        assert first.is_alive()
+    assert stopped.value.status == 128 + number
+
+
+def test_an_experiment_of_several_processes_is_refused_as_all_but_the_first_would_wait_no_longer_than_torch_lets_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ucc.runs.world", lambda: 2)
+    with (
+        held(queued(tmp_path, "first"), "fork"),
+        pytest.raises(UserError, match="is training this very run"),
+        locked(queued(tmp_path, "second")),
+    ):
         pass
 
 

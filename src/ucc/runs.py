@@ -7,22 +7,28 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import torch
 
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
 from ucc.data.manifest import Manifest
+from ucc.distributed import world
 from ucc.errors import UserError
 from ucc.files import remove, sha256
 from ucc.models.weights import weights_identity
+from ucc.output import tell
 from ucc.progress import Progress
+from ucc.signals import StoppedError
 
 # Keys that change how long training takes or what it prints, but not the weights that come out. On other numbers of
 # devices weights are equal but for rounding and dropout's draws, so that a run may go on with other devices.
@@ -109,10 +115,16 @@ def _library_version(distribution: str, module: str) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the run's folder for this process; the lock ends with the process, however it ends.
 
+    In an experiment of DVC's queue, which has the folder of runs in common with those beside it, wait for another one
+    that trains the same run: experiments that differ in how they are evaluated only are queued for one training.
+
     Raises:
-        UserError: if another process trains the same run, or the file system has no locks.
+        UserError: if another process trains the same run elsewhere, or the file system has no locks.
+        StoppedError: if a signal ends the waiting.
     """
-    with _held(folder / "lock", folder, "this very run", "the next start goes on from its last checkpoint"):
+    # Several processes are refused there, too: all but the first would wait in an exchange, which has a time limit.
+    wait = "/.dvc/tmp/exps/" in str(folder.absolute()) and world() == 1
+    with _held(folder / "lock", folder, "this very run", "the next start goes on from its last checkpoint", wait):
         # A kill while a checkpoint was being written leaves its temporary file, as large as the checkpoint.
         # Not sweep: the workers of the killed trainer hold locks on such files for seconds.
         for leftover in folder.glob(".*.partial.*"):
@@ -132,7 +144,7 @@ def outputs_locked(final: Path) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _held(lock: Path, place: Path, what: str, remedy: str) -> Iterator[None]:
+def _held(lock: Path, place: Path, what: str, remedy: str, wait: bool = False) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as stream:
         try:
@@ -143,9 +155,12 @@ def _held(lock: Path, place: Path, what: str, remedy: str) -> Iterator[None]:
             owner = stream.read().strip() or "unknown"
             process = owner.isdigit() and len(owner) < 12  # as long as a container's id
             who, end = ("process", "kill") if process else ("container", "docker stop")
-            raise UserError(
-                f"{place}: {who} {owner} is training {what}. Wait for it, or end it with `{end} {owner}`; {remedy}."
-            ) from None
+            told = f"{place}: {who} {owner} is training {what}."
+            if not wait:
+                raise UserError(f"{told} Wait for it, or end it with `{end} {owner}`; {remedy}.") from None
+            tell(f"{told} Waiting for its end, to go on from its last checkpoint ...")
+            with _signals_end_at_once(f"{place}: stopped while waiting for {who} {owner}, before any step."):
+                fcntl.lockf(stream, fcntl.LOCK_EX)
         except OSError as error:
             # Not as stages do, which go on: they lose no more by it than the wait, training what it has learnt.
             raise UserError(
@@ -156,3 +171,21 @@ def _held(lock: Path, place: Path, what: str, remedy: str) -> Iterator[None]:
         stream.write(os.environ.get("UCC_CONTAINER") or os.environ.get("UCC_LAUNCHER") or str(os.getpid()))
         stream.flush()
         yield
+
+
+@contextmanager
+def _signals_end_at_once(message: str) -> Iterator[None]:
+    """Have SIGTERM, SIGINT and SIGHUP raise StoppedError, where training would finish its step first."""
+
+    def stop(number: int, _: FrameType | None) -> NoReturn:
+        raise StoppedError(number, f"{signal.Signals(number).name}: {message}")
+
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else this runs under nohup
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
