@@ -168,10 +168,15 @@ def test_an_experiment_of_the_queue_waits_for_another_one_that_trains_the_same_r
     monkeypatch.chdir(tmp_path / ".dvc/tmp/exps/second")
     before = signal.getsignal(signal.SIGTERM)
     with held(queued(tmp_path, "first"), "fork") as first:
-        ending = threading.Timer(0.3, first.kill)
-        ending.start()
+        is_ended = threading.Event()
+
+        def end() -> None:
+            is_ended.set()
+            first.kill()
+
+        threading.Timer(0.3, end).start()
         with locked(Path("runs/run")):
-            assert not first.is_alive()
+            assert is_ended.is_set()
             assert (folder / "lock").read_text() == str(os.getpid())
             assert signal.getsignal(signal.SIGTERM) is before
     told = f"runs/run: process {first.pid} is training this very run. Waiting for its end, to go on from its last"

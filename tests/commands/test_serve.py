@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from brightest_model import write_model
 
+import ucc.serve
 from ucc.cli import main
 from ucc.serve.server import listen
 
@@ -111,6 +112,7 @@ def test_times_are_those_of_the_command_line(model: Path, monkeypatch: pytest.Mo
 def test_a_missing_package_comes_with_the_command_that_installs_it(
     model: Path, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(ucc, "serve", ucc.serve)  # what is imported anew takes its place until the test has ended
     for name in [name for name in sys.modules if name.startswith("ucc.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
