@@ -193,3 +193,28 @@ def test_what_torch_writes_depends_on_the_content_alone(tmp_path: Path) -> None:
 def test_what_torch_cannot_write_keeps_its_own_error(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="lambda"):
         ucc.torch_files.write_torch(tmp_path / "a.pt", {"f": lambda: None})
+
+
+def test_the_new_checkpoint_is_on_the_disk_before_the_old_one_moves(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def noting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments: (calls.append(name), original(*arguments))[1]
+
+    monkeypatch.setattr(os, "fsync", noting("fsync", os.fsync))
+    monkeypatch.setattr(Path, "replace", noting("replace", Path.replace))
+    save_checkpoint(path, state(6))
+    assert calls[:2] == ["fsync", "replace"]
+
+
+def test_a_checkpoint_of_many_blocks_is_whole_or_not(path: Path) -> None:
+    save_checkpoint(path, state(6, size=10**6))
+    mend_checkpoint(path)
+    assert torch.load(path, weights_only=True)["step"] == 6
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 4] ^= 1  # beyond the first megabyte
+    path.write_bytes(content)
+    mend_checkpoint(path)
+    assert torch.load(path, weights_only=True)["step"] == 4

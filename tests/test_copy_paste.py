@@ -372,3 +372,23 @@ def test_pastes_differ_from_step_to_step_in_labeled_and_in_unlabeled_images(
         for step in range(12):
             method(batch, step)
     assert min(map(len, seen.values())) > 3
+
+
+def test_pastes_differ_between_seeds_and_between_labeled_and_unlabeled_images(
+    tiny_dataset: Path,
+    tiny_manifest: Manifest,
+    tiny_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = StepBatches(tiny_dataset, tiny_manifest, tiny_params(), unlabeled=True)[0]
+    seen: list[Tensor] = []
+
+    def note(*arguments: Any, **others: Any) -> Paste:
+        seen.append(arguments[3].donor)
+        return draw_paste(*arguments, **others)
+
+    monkeypatch.setattr("ucc.methods.ucc.draw_paste", note)
+    with torch.no_grad():
+        for seed in (0, 1):
+            build_method(tiny_params(f"train.seed={seed}"), num_classes=3)(batch, 0)
+    assert len({number for donors in seen for number in donors.tolist()}) == 4 * len(batch.labeled.slots)

@@ -311,3 +311,27 @@ def test_the_stage_measures_no_checkpoint_of_another_partition(
     with pytest.raises(UserError, match=rf"{checkpoint}\.pt: trained with the partition .*stage `train`"):
         main(tiny_params(f"evaluate.checkpoint={checkpoint}"))
     assert not paths.METRICS.exists()
+
+
+def test_a_window_is_given_by_its_height_and_its_width(data: tuple[Path, tuple[Sample, ...]]) -> None:
+    seen: set[tuple[int, int]] = set()
+
+    class Recorder(OneHead):
+        def forward(self, images: Tensor) -> list[Tensor]:
+            seen.add((images.shape[2], images.shape[3]))
+            return super().forward(images)
+
+    run(data, Recorder(), replace(PARAMS, sliding_window=True, window=[16, 32], stride=[8, 24]))
+    assert seen == {(16, 32)}
+
+
+def test_every_mean_of_the_printed_table_is_that_of_its_column(data: tuple[Path, tuple[Sample, ...]]) -> None:
+    evaluation = run(data, TwoHeads())
+    lines = [line.split() for line in format_table(evaluation, INFO.classes).splitlines()]
+    assert lines[0][2:] == ["iou_head_1", "iou_head_2", "iou_mean", "accuracy_head_1"]
+    # Class 2 is in no mask: it has no accuracy, and its IoU is 0.
+    columns = [
+        [float(cell) for cell in column] for column in zip(*(line[-4:] for line in (lines[1], lines[2])), strict=True)
+    ]
+    means = [sum(column) / 3 for column in columns[:3]] + [sum(columns[3]) / 2]
+    assert [float(cell) for cell in lines[-1][1:]] == pytest.approx(means, abs=0.01)

@@ -149,3 +149,17 @@ def test_auto_takes_the_gpu_and_cpu_leaves_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
     assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_what_an_image_lacks_of_a_window_continues_its_border_pixels() -> None:
+    seen: list[Tensor] = []
+
+    class Recorder(nn.Module):
+        def forward(self, images: Tensor) -> list[Tensor]:
+            seen.append(images)
+            return [images.float()]
+
+    images = random_images(5, 9)
+    sliding_window(Recorder(), images, (8, 16), (8, 8))
+    (window,) = seen
+    np.testing.assert_array_equal(window, np.pad(images, ((0, 0), (0, 0), (0, 3), (0, 7)), mode="edge"))

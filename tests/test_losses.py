@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ucc.config import OhemParams
 from ucc.losses import (
     IGNORE,
     mean_cross_entropy,
@@ -19,6 +20,7 @@ from ucc.losses import (
     scaled_min_kept,
     weighted_mean,
 )
+from ucc.methods.base import labeled_loss
 
 Floats = NDArray[np.float64]
 
@@ -213,3 +215,12 @@ def test_the_squared_distance_is_a_mean_over_the_pixels_that_the_caller_counts()
         assert result.item() == pytest.approx(total / pixels)
     result.backward()
     assert target.grad is None
+
+
+def test_the_labeled_loss_keeps_min_kept_pixels_of_each_image() -> None:
+    logits, target = random_case(0, ignored=0)
+    # Of 800 x 800 pixels that many are 5 of the 30 that these images have.
+    mining = OhemParams(enabled=True, threshold=0.0, min_kept=5 * 800 * 800 // 30)
+    ten, five = (ohem_cross_entropy(logits, target, 0.0, kept) for kept in (10, 5))
+    assert ten != five
+    assert torch.equal(labeled_loss([logits, logits], target, mining), 2 * ten)

@@ -1,5 +1,7 @@
 """How far the file differs from torch: what is compared, where, and what happens beyond the bounds."""
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,15 @@ from ucc.data.images import write_png
 from ucc.data.manifest import Manifest, Sample
 from ucc.errors import UserError
 from ucc.models import Segmenter
-from ucc.parity import ParityCase, check_parity, measure_parity, parity_images, parity_sizes
+from ucc.parity import (
+    ParityCase,
+    _batches,
+    check_parity,
+    measure_parity,
+    parity_images,
+    parity_report,
+    parity_sizes,
+)
 from ucc.segmenter import Segmenter as ExportedSegmenter
 
 QUANTIZE = QuantizeParams(enabled=False, calibration_images=1, max_miou_drop=0)
@@ -95,3 +105,46 @@ def test_parity_images_are_spread_over_the_validation_images(tmp_path: Path) -> 
 def test_a_manifest_without_validation_images_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no image of the subset val"):
         parity_images(tmp_path, Manifest([Sample("train/0", "images/train/0.png", "", "labeled")]), 4)
+
+
+def test_the_two_images_of_a_batch_differ_even_where_there_is_but_one() -> None:
+    first, second = random_images(2, 40, 56)
+    for images in ([first], [first, second]):
+        *_, pair = _batches(images, [(37, 53)])
+        assert pair.shape == (2, 37, 53, 3)
+        assert not np.array_equal(*pair)
+
+
+def test_a_case_tells_of_the_share_over_all_images_and_of_the_largest_error(exported: Path) -> None:
+    other = tiny_segmenter(seed=1)
+    make_decided(other)
+    images = list(random_images(2, 40, 56))
+    alone = [measure_parity(other, exported, [image], [])[0] for image in images]
+    (both,) = measure_parity(other, exported, images, [])
+    assert alone[0].max_uncertainty_error != alone[1].max_uncertainty_error
+    assert both.max_uncertainty_error == max(case.max_uncertainty_error for case in alone)
+    assert both.disagreement == pytest.approx(np.mean([case.disagreement for case in alone]))
+
+
+def test_the_report_holds_the_worst_figures_and_the_size_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "segmenter.onnx"
+    path.write_bytes(bytes(3_456_789))
+    cases = [ParityCase(1, 8, 8, 1e-4, 3e-4), ParityCase(2, 9, 9, 2e-4, 1e-4)]
+    figures = {"disagreement": 2e-4, "max_uncertainty_error": 3e-4}
+    assert parity_report(cases, path, 18) == figures | {"megabytes": 3.46, "opset": 18, "cases": 2}
+
+
+def test_a_segmenter_is_compared_as_it_is_evaluated_whatever_its_mode(tiny: Segmenter, exported: Path) -> None:
+    training = deepcopy(tiny).train()
+    (case,) = measure_parity(training, exported, [random_images(1, 40, 56)[0]], [])
+    assert case.max_uncertainty_error < 1e-5
+    assert training.training
+
+
+def test_each_figure_is_held_against_its_own_bound() -> None:
+    params = replace(PARAMS, max_disagreement=0.1, max_uncertainty_error=0.01)
+    check_parity([ParityCase(1, 8, 8, 0.05, 0.005)], params)
+    with pytest.raises(UserError, match=r"uncertainty error 0\.05 .*export\.max_uncertainty_error = 0\.01"):
+        check_parity([ParityCase(1, 8, 8, 0.05, 0.05)], params)
+    with pytest.raises(UserError, match=r"disagreement 0\.2 .*export\.max_disagreement = 0\.1"):
+        check_parity([ParityCase(1, 8, 8, 0.2, 0.005)], params)

@@ -1,5 +1,6 @@
 """Pseudo labels against masks that training never saw."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,69 @@ def test_an_image_that_is_half_understood_has_not_collapsed(dataset: tuple[Path,
     folder, manifest = dataset
     figures, _ = measure_pseudo_labels(Halves(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
     assert figures["head_1"]["collapsed"] == 0
+
+
+def test_where_heads_agree_both_may_be_right_and_neither_counts_as_disagreeing(tmp_path: Path) -> None:
+    class Agreeing(nn.Module):
+        """Of four columns the heads agree on the first two, on class 0; on the others head 2 is more certain."""
+
+        def forward(self, images: Tensor) -> list[Tensor]:
+            scores = torch.zeros(2, *images.shape)
+            scores[0, 0, 0] = 3
+            scores[1, 0, 0, :, :2] = 1
+            scores[1, 0, 1, :, 2:] = 5
+            return [*scores]
+
+    sample = Sample("train/a", "images/train/a.png", "masks/train/a.png", "unlabeled")
+    write_png(tmp_path / sample.image, np.zeros((4, 4, 3), np.uint8))
+    # Of what both call class 0 half is so; of what they differ on a quarter is class 0, a half is class 1.
+    write_png(tmp_path / sample.mask, np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 0, 0], [2, 2, 2, 2]], np.uint8))
+    figures, _ = measure_pseudo_labels(Agreeing(), [sample], tmp_path, INFO, PARAMS, CPU)
+    assert figures["agreement"] == 50
+    assert figures["more_certain"] == {"accuracy": 50}
+    assert figures["disagreeing"] == {"more_certain": 50, "less_certain": 25}
+    assert figures["head_1"]["accuracy"] == pytest.approx(100 * 6 / 16)
+    assert figures["head_1"]["miou"] == pytest.approx(100 * 6 / 16 / 3, abs=1e-4)
+    assert figures["head_2"]["miou"] == pytest.approx(100 * (4 / 10 + 4 / 8) / 3, abs=1e-4)
+
+
+def test_hidden_truth_is_drawn_from_the_whole_list(tmp_path: Path) -> None:
+    samples = [Sample(f"train/{index:02}", f"images/train/{index:02}.png", "", "unlabeled") for index in range(40)]
+    for sample in samples:
+        write_png(tmp_path / f"masks/{sample.id}.png", np.zeros((2, 2), np.uint8))
+    found = [int(sample.id[-2:]) for sample in hidden_truth(tmp_path, Manifest(samples), 10)]
+    assert found == sorted(found)
+    assert max(found) >= 20
+
+
+def test_pseudo_labels_are_measured_as_in_use(dataset: tuple[Path, Manifest]) -> None:
+    class Moody(Certain):
+        def forward(self, images: Tensor) -> list[Tensor]:
+            assert not self.training
+            return super().forward(images)
+
+    folder, manifest = dataset
+    segmenter = Moody().train()
+    measure_pseudo_labels(segmenter, hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    assert segmenter.training
+
+
+def test_labeled_and_validation_images_are_no_hidden_truth(dataset: tuple[Path, Manifest]) -> None:
+    folder, manifest = dataset
+    others = [replace(manifest.samples[0], id=f"{subset}/x", subset=subset) for subset in ("labeled", "val", "test")]
+    for sample in others:
+        write_png(folder / f"masks/{sample.id}.png", np.zeros((4, 4), np.uint8))
+    assert hidden_truth(folder, Manifest([*manifest.samples, *others]), 9) == hidden_truth(folder, manifest, 9)
+
+
+def test_each_column_of_a_head_is_that_heads_own(dataset: tuple[Path, Manifest]) -> None:
+    folder, manifest = dataset
+    _, rows = measure_pseudo_labels(Certain(), hidden_truth(folder, manifest, 9), folder, INFO, PARAMS, CPU)
+    # Head 1 says class 0 everywhere, of which a third is so; head 2 class 1, of which half is.
+    found = {key: [row[key] for row in rows] for key in rows[0] if key[-1] in "12"}
+    assert found == {
+        "iou_head_1": pytest.approx([100 / 3, 0, 0], abs=1e-4),
+        "accuracy_head_1": [100, 0, 0],
+        "iou_head_2": [0, 50, 0],
+        "accuracy_head_2": [0, 100, 0],
+    }

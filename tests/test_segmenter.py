@@ -252,3 +252,38 @@ def test_named_outputs_are_those_of_the_other_ways_to_get_them(model: Path, shap
     # This model's scores depend on single pixels, so that tiles change nothing but the last digit.
     np.testing.assert_allclose(found["logits"], images[:, ::4, ::4].transpose(0, 3, 1, 2), rtol=1e-6)
     assert list(segmenter.predict(images, ["classes"])) == ["classes"]
+
+
+def test_onnxruntime_works_with_as_many_threads_as_it_is_told(model: Path) -> None:
+    options = [Segmenter(model, threads=number)._session.get_session_options() for number in (0, 3)]
+    assert [each.intra_op_num_threads for each in options] == [0, 3]
+
+
+def test_shares_and_mean_uncertainty_are_over_all_pixels_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ucc.segmenter.COUNTED_AT_ONCE", 4)
+    classes = np.array([[0, 0, 0, 2, 2], [0, 0, 0, 0, 3]], np.uint8)
+    uncertainty = np.array([[0.5, 0, 0, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+    found = Segmentation(classes, uncertainty)
+    assert found.shares(4) == pytest.approx([0.7, 0, 0.2, 0.1])
+    assert found.mean_uncertainty == pytest.approx(0.05)
+
+
+def test_tiles_overlap_as_far_as_they_are_told(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, tiles = Segmenter.logits, []
+
+    def note(self: Segmenter, images: np.ndarray) -> np.ndarray:
+        tiles.append(images.shape[1:3])
+        return logits(self, images)
+
+    monkeypatch.setattr(Segmenter, "logits", note)
+    segmenter, image = Segmenter(model, tile=96, overlap=64), flat_image(96, 160)
+    segmenter.segment(image)
+    list(segmenter.segment_strips(image))
+    segmenter.predict(image[np.newaxis], ["classes"])
+    assert tiles == [(96, 96)] * 3 * 3  # with an overlap of 32 two would do
+
+
+def test_a_file_that_does_not_say_has_no_steps_and_no_score(tmp_path: Path) -> None:
+    silent = {key: value for key, value in METADATA.items() if key not in ("step", "metrics")}
+    segmenter = Segmenter(write_model(tmp_path / "silent.onnx", silent))
+    assert (segmenter.step, segmenter.miou, segmenter.miou_split) == (0, None, None)

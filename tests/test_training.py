@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.plugins.precision import Precision
 from torch import Tensor
 from trainings import PROCESSES, places, rows
 
@@ -29,6 +30,7 @@ from ucc.data.dataset import DatasetInfo
 from ucc.data.loader import StepBatches
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
+from ucc.evaluation import validate_miou
 from ucc.methods import StepLosses
 from ucc.methods.ucc import UCC
 from ucc.models.store import load_segmenter
@@ -526,3 +528,208 @@ def test_training_names_a_missing_manifest(paths: TrainingPaths, tiny_params: Lo
     with pytest.raises(UserError, match=r"manifest\.csv: cannot be read.*`partition` writes it"):
         train(tiny_params(), paths)
     assert not any(getattr(paths, f.name).exists() for f in fields(paths) if f.name not in ("dataset", "manifest"))
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_the_optimiser_is_plain_sgd_with_the_momentum_of_the_parameters(
+    momentum: float, paths: TrainingPaths, tiny_params: LoadParams
+) -> None:
+    short = ("train.steps=2", "train.val_every=2", "method.name=supervised", "train.weight_decay=0")
+    params = tiny_params(*short, f"train.momentum={momentum}")
+    gradients: list[Tensor] = []
+    weights: list[Tensor] = []
+    learn = Trainer._learn
+
+    def note(self: Trainer, batch: Batch, step: int) -> None:
+        (*_, weight) = self.method.parameters()
+        weights.append(weight.detach().clone())
+        learn(self, batch, step)
+        assert weight.grad is not None
+        gradients.append(weight.grad.clone())
+        weights.append(weight.detach().clone())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_learn", note)
+        train(params, paths)
+    rates = [0.02, 0.02 * 0.5**0.9]
+    torch.testing.assert_close(weights[1], weights[0] - rates[0] * gradients[0])
+    torch.testing.assert_close(weights[3], weights[2] - rates[1] * (momentum * gradients[0] + gradients[1]))
+
+
+def test_a_loss_that_is_not_finite_is_named_before_a_checkpoint_is_written_between_two_rows(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = tiny_params("train.log_every=12", "train.val_every=12", "method.name=supervised")
+    gradients = Trainer._gradients
+
+    def broken(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        records = gradients(self, batch, step)
+        return [{name: value * math.nan for name, value in each.items()} for each in records] if step == 4 else records
+
+    monkeypatch.setattr(Trainer, "_gradients", broken)
+    with pytest.raises(UserError, match=r"not finite at step 5: loss is nan"):
+        train(params, paths)
+    state = read_checkpoint(next(paths.runs.iterdir()) / "checkpoint.pt")
+    assert state is not None
+    assert state["step"] == 4
+
+
+def test_a_weight_that_is_not_finite_is_neither_kept_nor_published(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Trainer._learn
+
+    def overflow(self: Trainer, batch: Batch, step: int) -> None:
+        learn(self, batch, step)
+        if step == STEPS - 1:
+            with torch.no_grad():
+                next(self.method.parameters())[0, 0, 0, 0] = math.inf
+
+    monkeypatch.setattr(Trainer, "_learn", overflow)
+    with pytest.raises(UserError, match=rf"not finite at step {STEPS}: a weight is nan"):
+        train(tiny_params("method.name=supervised"), paths)
+    state = read_checkpoint(next(paths.runs.iterdir()) / "checkpoint.pt")
+    assert state is not None
+    assert state["step"] == STEPS - 2
+    assert not paths.final.exists()
+
+
+def test_the_best_segmenter_is_chosen_by_the_head_that_is_deployed(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upcoming = iter([(30.0, 10.0, 20.0), (20.0, 60.0, 40.0), (10.0, 20.0, 30.0)])
+    names = [f"val_miou_{name}" for name in ("head_1", "head_2", "mean")]
+    monkeypatch.setattr(Trainer, "_validate", lambda _: dict(zip(names, next(upcoming), strict=True)))
+    train(tiny_params(), paths)
+    assert load_segmenter(paths.best)[1].step == 4
+    assert json.loads(paths.metrics.read_text())["best_val_miou"] == 30
+
+
+def test_a_validation_between_two_rows_has_a_row_of_its_own(paths: TrainingPaths, tiny_params: LoadParams) -> None:
+    params = tiny_params("train.log_every=5", "method.name=supervised", "train.head_lr_multiplier=10")
+    train(params, paths)
+    table = rows(paths.history)
+    assert [(int(row["step"]), row["val_miou_head_1"] != "") for row in table] == [
+        (4, True), (5, False), (8, True), (10, False), (12, True)
+    ]  # fmt: skip
+    # The rate is that of the encoder.
+    assert float(table[1]["lr"]) == pytest.approx(0.02 * (1 - 4 / STEPS) ** 0.9, rel=1e-5)
+
+
+def test_before_the_first_validation_there_is_no_best(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = []
+    write = Trainer._write_live
+
+    def note(self: Trainer) -> None:
+        write(self)
+        live.append(json.loads(paths.metrics.read_text()))
+
+    monkeypatch.setattr(Trainer, "_write_live", note)
+    train(tiny_params("train.steps=3", "train.val_every=2", "method.name=supervised"), paths)
+    assert [each.get("best_step") is not None for each in live] == [False, True, True]
+    assert ["best_val_miou" in each for each in live] == [False, True, True]
+
+
+def test_what_the_precision_keeps_comes_back(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU 16-mixed keeps the scale of the loss there."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(Precision, "state_dict", lambda _: {"scale": 512.0})
+    monkeypatch.setattr(Precision, "load_state_dict", lambda _, state: found.append(state))
+    for _ in range(2):
+        train(tiny_params("train.steps=1", "method.name=supervised"), paths)
+    assert found == [{"scale": 512.0}]
+
+
+def test_dropout_draws_otherwise_with_another_seed(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients, seeds = Trainer._gradients, []
+
+    def note(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        seeds.append(torch.initial_seed())
+        return gradients(self, batch, step)
+
+    monkeypatch.setattr(Trainer, "_gradients", note)
+    for seed in (0, 1):
+        train(tiny_params("train.steps=1", "method.name=supervised", f"train.seed={seed}"), paths)
+    assert seeds[0] != seeds[1]
+
+
+def test_every_step_is_in_training_mode_and_moves_the_running_statistics(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients, modes = Trainer._gradients, []
+
+    def note(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        modes.append(all(module.training for module in self.method.modules()))
+        if step == 3 and len(modes) == 4:
+            raise KeyboardInterrupt
+        return gradients(self, batch, step)
+
+    monkeypatch.setattr(Trainer, "_gradients", note)
+    params = tiny_params("train.steps=4", "train.val_every=1", "method.name=supervised")
+    with pytest.raises(KeyboardInterrupt):
+        train(params, paths)
+    train(params, paths)
+    assert modes == [True] * 6  # the last two after a start from the checkpoint of step 2
+    state = load_segmenter(paths.final)[0].state_dict()
+    assert {int(value) for name, value in state.items() if name.endswith("num_batches_tracked")} == {4}
+
+
+def test_the_scores_of_training_are_those_of_its_segmenter_on_val(
+    undisturbed: TrainingPaths, tiny_params: LoadParams, tiny_dataset: Path, tiny_manifest: Manifest
+) -> None:
+    segmenter, info = load_segmenter(undisturbed.final)[0], DatasetInfo.read(tiny_dataset)
+    samples, last = tiny_manifest.subset("val"), rows(undisturbed.history)[-1]
+    expected = validate_miou(segmenter, samples, tiny_dataset, info, tiny_params().evaluate, torch.device("cpu"))
+    assert {name: float(last[f"val_miou_{name}"]) for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_damaged_checkpoint_does_not_cost_the_best_segmenter_of_the_one_before(
+    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    scores = iter([50.0, 10.0, 60.0, 20.0])
+    monkeypatch.setattr(Trainer, "_validate", lambda _: {"val_miou_head_1": next(scores)})
+    params = tiny_params("method.name=supervised")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_publish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(params, paths)
+    checkpoint = next(paths.runs.iterdir()) / "checkpoint.pt"
+    checkpoint.write_bytes(b"")
+    train(params, paths)
+    assert "gone" not in capsys.readouterr().out
+    assert load_segmenter(paths.best)[1].step == 4
+    assert json.loads(paths.metrics.read_text())["best_val_miou"] == 50
+
+
+@pytest.mark.parametrize("broken", [None, 0, 1])
+def test_every_part_of_a_batch_counts_in_the_history_and_is_watched(
+    broken: int | None, paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients, seen = Trainer._gradients, []
+
+    def note(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
+        records = gradients(self, batch, step)
+        if step == 1 and broken is not None:
+            records[broken] = {name: value * math.nan for name, value in records[broken].items()}
+        seen.append([float(record["loss"]) for record in records])
+        return records
+
+    monkeypatch.setattr(Trainer, "_gradients", note)
+    changes = ("train.steps=2", "train.val_every=2", "train.batch_labeled=4", "train.accumulation=2")
+    params = tiny_params(*changes, "train.batch_unlabeled=4", "method.name=supervised")
+    if broken is not None:
+        with pytest.raises(UserError, match="not finite at step 2: loss is nan"):
+            train(params, paths)
+        return
+    train(params, paths)
+    assert seen[0][0] != seen[0][1]
+    assert [float(row["loss"]) for row in rows(paths.history)] == pytest.approx([sum(s) / 2 for s in seen], rel=1e-5)

@@ -1,10 +1,15 @@
+import colorsys
+import pickle
+from collections.abc import Callable
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from ucc.config import ViewsParams
 from ucc.data.augment import PADDING_COLOR, Geometry, Pixels, StrongView
+from ucc.models.segmenter import IMAGENET_MEAN, IMAGENET_STD
 
 VIEWS = ViewsParams(
     crop=[32, 48],
@@ -198,3 +203,146 @@ def test_no_operation_takes_the_picture_away(index: int, strength: float) -> Non
     operation = StrongView((1, 1), strength).pool[index]
     contrasts = [operation(picture(), np.ones(SHAPE, np.uint8), seed)[0].std() for seed in ALWAYS]
     assert min(contrasts) > 0.3 * picture().std()
+
+
+def test_a_resized_mask_holds_no_class_that_is_not_in_it() -> None:
+    mask = np.random.default_rng(0).choice(np.array([0, 200, 255], np.uint8), SHAPE)
+    for geometry in draws(VIEWS, 50):
+        assert set(np.unique(geometry.mask(mask))) <= {0, 200, 255}
+
+
+def test_images_are_resized_bilinearly() -> None:
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[:, 1] = 100
+    found = Geometry(flip=False, size=(4, 4), corner=(0, 0), crop=(4, 4)).image(image)
+    assert found[..., 0].tolist() == [[0, 25, 75, 100]] * 4
+
+
+def test_height_and_width_are_scaled_alike_and_uniformly_over_the_range() -> None:
+    scales = []
+    for geometry in draws(replace(VIEWS, scale_probability=1.0)):
+        vertical, horizontal = (size / length for size, length in zip(geometry.size, SHAPE, strict=True))
+        assert vertical == pytest.approx(horizontal, abs=0.02)
+        scales.append(horizontal)
+    # Four standard deviations of the mean of 400 numbers that are uniform on 0.5..2.
+    assert np.mean(scales) == pytest.approx(1.25, abs=4 * 1.5 / np.sqrt(12 * 400))
+
+
+def test_each_probability_is_that_of_its_own_name() -> None:
+    assert all(g.flip and g.size == SHAPE for g in draws(replace(VIEWS, flip_probability=1.0, scale_probability=0.0)))
+    assert not any(
+        g.flip or g.size == SHAPE for g in draws(replace(VIEWS, flip_probability=0.0, scale_probability=1.0), 20)
+    )
+
+
+@pytest.mark.parametrize("margin", [2, -2], ids=["larger", "smaller"])
+def test_crops_reach_every_border(margin: int) -> None:
+    views = replace(VIEWS, flip_probability=0.0, scale_probability=0.0)
+    shape = views.crop[0] + margin, views.crop[1] + margin
+    corners = {Geometry.draw(shape, views, np.random.default_rng(seed)).corner for seed in range(200)}
+    places = range(min(0, margin), max(0, margin) + 1)
+    assert corners == {(top, left) for top in places for left in places}
+
+
+def test_padding_is_about_zero_to_the_network() -> None:
+    assert np.abs((np.array(PADDING_COLOR) / 255 - IMAGENET_MEAN) / IMAGENET_STD).max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["channel shuffle", "equalize"])
+@pytest.mark.parametrize("strength", [0.25, 0.75])
+def test_what_has_no_magnitude_is_mixed_in_by_the_strength(name: str, strength: float) -> None:
+    index, valid = OPERATIONS.index(name), np.ones(SHAPE, np.uint8)
+    for seed in ALWAYS:
+        whole = StrongView((1, 1), 1.0).pool[index](picture(), valid, seed)[0].astype(float)
+        mixed = StrongView((1, 1), strength).pool[index](picture(), valid, seed)[0]
+        np.testing.assert_allclose(mixed, strength * whole + (1 - strength) * picture(), atol=1)
+
+
+def test_every_operation_of_every_view_gets_a_seed_of_its_own() -> None:
+    view, seeds = StrongView((3, 3), 1.0), []
+
+    def note(image: Pixels, valid: Pixels, seed: int) -> tuple[Pixels, Pixels]:
+        seeds.append(seed)
+        return image, valid
+
+    view.pool = [note] * 9
+    for number in ALWAYS:
+        view(picture(), np.ones(SHAPE, np.uint8), np.random.default_rng(number))
+    assert len(set(seeds)) == len(seeds) == 3 * len(ALWAYS)
+
+
+def magnitudes(name: str, image: Pixels, measure: Callable[[Pixels], float], strength: float = 1.0) -> list[float]:
+    operation, valid = StrongView((1, 1), strength).pool[OPERATIONS.index(name)], np.ones(image.shape[:2], np.uint8)
+    return [measure(operation(image, valid, seed)[0]) for seed in range(200)]
+
+
+GREY = np.full((64, 64, 3), 100, np.uint8)
+EDGE = np.where(np.arange(64)[:, None, None] < 32, 60, 140) * np.ones((64, 64, 3))
+RAMP = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None], (256, 16, 3)).copy()
+COLOR = np.full((16, 16, 3), (100, 60, 60), np.uint8)
+
+
+def hue(image: Pixels) -> float:
+    """How far the hue is from red, in degrees."""
+    turn = colorsys.rgb_to_hsv(*image[0, 0] / 255)[0]
+    return 360 * min(turn, 1 - turn)
+
+
+def contrast(image: Pixels) -> float:
+    return float((image[-1, 0, 0] - float(image[0, 0, 0])) / image.mean() / 0.8)
+
+
+def quality(image: Pixels) -> float:
+    """The one with which OpenCV writes this very picture."""
+    for number in range(101):
+        if (cv2.imdecode(cv2.imencode(".jpg", picture(), (cv2.IMWRITE_JPEG_QUALITY, number))[1], -1) == image).all():
+            return number
+    return -1
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize(
+    ("name", "image", "measure", "neutral", "ends"),
+    [
+        ("color jitter", GREY, lambda image: image.mean() / 100, 1, (0.5, 1.5)),
+        ("color jitter", EDGE.astype(np.uint8), contrast, 1, (0.5, 1.5)),
+        ("color jitter", COLOR, hue, 0, (0, 90)),
+        ("solarize", RAMP, lambda image: float(np.argmax(image[:, 0, 0] != np.arange(256))) / 255 or 1.0, 1, (0.5, 1)),
+        ("salt and pepper", GREY, lambda image: float((image != GREY).any(axis=2).mean()), 0, (0.01, 0.05)),
+        ("Gaussian noise", GREY, lambda image: float((image - GREY.astype(float)).std()) / 255, 0, (0.02, 0.1)),
+        ("JPEG", picture(), quality, 100, (20, 80)),
+    ],
+    ids=["brightness", "contrast", "hue", "solarize", "salt and pepper", "Gaussian noise", "JPEG"],
+)
+def test_magnitudes_fill_the_range_that_is_documented_and_shrink_with_the_strength(
+    name: str,
+    image: Pixels,
+    measure: Callable[[Pixels], float],
+    neutral: float,
+    ends: tuple[float, float],
+    strength: float,
+) -> None:
+    found = magnitudes(name, image, measure, strength)
+    low, high = (neutral + strength * (end - neutral) for end in ends)
+    span = high - low
+    assert low - 0.05 * span <= min(found) < low + 0.1 * span
+    assert high - 0.1 * span < max(found) <= high + 0.05 * span
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.5, 1.0])
+def test_pictures_are_inverted_as_often_as_the_strength_says_and_wholly(strength: float) -> None:
+    found = magnitudes("inversion", GREY, lambda image: float(image[0, 0, 0]), strength)
+    assert set(found) <= {100, 155}
+    # Four standard deviations of a share of 200.
+    assert np.mean(np.array(found) == 155) == pytest.approx(strength, abs=4 * np.sqrt(strength * (1 - strength) / 200))
+
+
+def test_a_view_that_is_sent_to_another_process_keeps_its_number_and_strength() -> None:
+    sent = pickle.loads(pickle.dumps(StrongView((2, 3), 0.5)))
+    assert (sent.operations, sent.strength) == ((2, 3), 0.5)
+
+
+def test_dropout_cuts_one_to_three_rectangles() -> None:
+    drop = StrongView((1, 1), 1.0).pool[DROPOUT]
+    gone = [(drop(picture(), np.ones(SHAPE, np.uint8), seed)[1] == 0).astype(np.uint8) for seed in range(60)]
+    assert {cv2.connectedComponents(holes)[0] - 1 for holes in gone} == {1, 2, 3}

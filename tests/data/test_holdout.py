@@ -49,3 +49,14 @@ def test_an_image_held_out_without_a_mask_is_an_error() -> None:
     samples["train/03"] = replace(samples["train/03"], mask="")
     with pytest.raises(UserError, match=r"1 training images without a mask, such as train/03"):
         hold_out(samples, 0.25)
+
+
+def test_numbers_in_several_parts_belong_to_one_sequence() -> None:
+    names = [f"{city}_{number:06d}_000019" for city in ("aachen", "ulm") for number in range(5)]
+    _, held = hold_out(_samples(*names), 0.2)
+    assert sorted(held) == ["train/aachen_000004_000019", "train/ulm_000004_000019"]
+
+
+def test_the_end_of_a_sequence_is_that_of_its_names_in_whatever_order_they_come() -> None:
+    _, held = hold_out(_samples(*(f"a_{index}" for index in (3, 4, 0, 2, 1))), 0.2)
+    assert list(held) == ["train/a_4"]

@@ -408,3 +408,73 @@ def test_workers_use_one_thread_each_and_leave_signals_to_the_trainer() -> None:
         cv2.setNumThreads(threads)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def only_one_image(folder: Path) -> Manifest:
+    """One labelled and one unlabelled sample of the size of the crop, of the same files."""
+    write_png(folder / "image.png", np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    write_png(folder / "mask.png", np.zeros((32, 32), np.uint8))
+    return Manifest(Sample(subset, "image.png", "mask.png", subset) for subset in ("labeled", "unlabeled"))
+
+
+def test_an_image_that_is_in_a_batch_twice_is_shown_differently(tiny_params: LoadParams, tmp_path: Path) -> None:
+    one_each = only_one_image(tmp_path)
+    moving = batches(tmp_path, one_each, tiny_params("views.scale_probability=1"))
+    still = batches(tmp_path, one_each, tiny_params("views.flip_probability=0", "views.scale_probability=0"))
+    for step in range(4):
+        found = tensors(moving[step])
+        assert not torch.equal(*found["labeled images"])
+        assert not torch.equal(*found["weak"])
+    views = [tensors(still[step])["strong"] for step in range(4)]
+    assert sum(not torch.equal(view[0], view[1]) for pair in views for view in pair) >= 6
+
+
+def test_the_seed_decides_the_order_the_crops_and_the_strong_views_each(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, tmp_path: Path
+) -> None:
+    one_each = only_one_image(tmp_path)
+    still = ("views.flip_probability=0", "views.scale_probability=0")
+    orders, crops, strong = [], [], []
+    for seed in ("train.seed=0", "train.seed=1"):
+        prepared = batches(tiny_dataset, tiny_manifest, tiny_params(seed))
+        orders.append([prepared.names(step) for step in range(8)])
+        crops.append(tensors(batches(tmp_path, one_each, tiny_params(seed, "views.scale_probability=1"))[0]))
+        strong.append(tensors(batches(tmp_path, one_each, tiny_params(seed, *still))[0])["strong"])
+    for kind in ("labeled", "unlabeled"):
+        assert [names[kind] for names in orders[0]] != [names[kind] for names in orders[1]]
+    assert all(not torch.equal(crops[0][name], crops[1][name]) for name in ("labeled images", "weak"))
+    assert not torch.equal(*strong)
+
+
+def test_epochs_are_complete_where_the_two_batches_differ_in_size(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def note(path: Path) -> Pixels:
+        seen.append(path.stem)
+        return read_image(path)
+
+    for module in (loader, samples):
+        monkeypatch.setattr(module, "read_image", note)
+    prepared = batches(tiny_dataset, tiny_manifest, tiny_params("train.batch_labeled=2", "train.batch_unlabeled=4"))
+    for step in range(15):
+        prepared[step]
+    assert Counter(seen) == {f"labeled_{i}": 10 for i in range(3)} | {f"unlabeled_{i}": 12 for i in range(5)}
+
+
+def test_a_process_gets_its_share_of_each_part_of_the_batch(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    params = tiny_params("train.batch_labeled=8", "train.batch_unlabeled=8", "train.accumulation=2")
+    slots = [batches(tiny_dataset, tiny_manifest, params, rank, 2).labeled_slots for rank in (0, 1)]
+    assert slots == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+
+def test_the_strength_of_strong_views_is_that_of_the_parameters(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams
+) -> None:
+    for strength, same in ((0, True), (1, False)):
+        prepared = batches(tiny_dataset, tiny_manifest, tiny_params(f"views.strong_strength={strength}"))
+        unlabeled = [prepared[step].unlabeled for step in range(4)]
+        assert all(torch.equal(each.strong[0], each.weak) for each in unlabeled if each is not None) is same

@@ -341,3 +341,24 @@ def test_given_lists_may_name_images_that_are_held_out(dataset: Path, tmp_path: 
     manifest = make_partition(dataset, _params(tuning_share=0.25, labeled_ids=tmp_path / "labeled.txt"), NO_DOWNLOADS)
     assert _ids(manifest, "labeled") == {"train/00", "train/05"}
     assert "train/23" in _ids(manifest, "val")
+
+
+def test_the_rarest_class_is_seen_to_first() -> None:
+    present = {f"common {index}": frozenset({0, 1}) for index in range(9)} | {"rare": frozenset({2})}
+    assert all(labeling_order(present, seed)[0] == "rare" for seed in range(20))
+
+
+def test_images_of_test_are_listed_with_their_masks(copy: Path) -> None:
+    _add(copy, "test", "z", value=102, shown=(0, 1))
+    manifest = make_partition(copy, _params("1/4"), NO_DOWNLOADS)
+    assert [(sample.id, sample.mask) for sample in manifest.subset("test")] == [("test/z", "masks/test/z.png")]
+    held = make_partition(copy, _params("1/4", tuning_share=0.25), NO_DOWNLOADS)
+    assert not held.subset("test")
+
+
+def test_unlabelled_pixels_are_no_class_to_cover(copy: Path) -> None:
+    """An image is labelled first for the classes that it shows, and 255 is none of them."""
+    before = make_partition(copy, _params(3), NO_DOWNLOADS)
+    for name in (sample.id.removeprefix("train/") for sample in before.subset("unlabeled")[:1]):
+        _add(copy, "train", name, value=int(name), shown=(int(name) % 3, 0, 255))
+    assert _ids(make_partition(copy, _params(3), NO_DOWNLOADS), "labeled") == _ids(before, "labeled")
