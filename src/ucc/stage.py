@@ -1,6 +1,5 @@
 """What every stage script does around its work: read params.yaml, run, report errors as one line."""
 
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import yaml
 from ucc import paths
 from ucc.config import Params
 from ucc.errors import UserError, refused, some
-from ucc.files import sha256, sweep
+from ucc.files import sha256, sweep, wait_for_lock
 from ucc.output import tell
 from ucc.overrides import literal
 from ucc.params import load_params
@@ -60,14 +59,7 @@ def run_stage(main: Callable[[Params], None], wait: bool = True) -> None:
 def _alone(script: Path) -> Iterator[None]:
     """Hold a lock on the script's file, which ends with the process, however it ends."""
     with script.open("rb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that runs {script} ...", flush=True)
-            fcntl.flock(held, fcntl.LOCK_EX)
-        except OSError:
-            # A file system without locks; nothing is lost by it but the wait.
-            pass
+        wait_for_lock(held, f"waiting for another process that runs {script} ...")
         yield
 
 
