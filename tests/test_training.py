@@ -420,18 +420,25 @@ def test_history_has_a_row_for_every_log_step_with_losses_and_rates(
     assert [float(row["lr"]) for row in table] == pytest.approx(expected, rel=1e-5)
 
 
-def test_dropout_draws_anew_in_every_step(
-    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gradients, seeds = Trainer._gradients, []
+@pytest.fixture
+def dropout_seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seeds of torch's generator in the steps of the trainings of a test."""
+    gradients = Trainer._gradients
+    seeds: list[int] = []
 
     def note(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
         seeds.append(torch.initial_seed())
         return gradients(self, batch, step)
 
     monkeypatch.setattr(Trainer, "_gradients", note)
+    return seeds
+
+
+def test_dropout_draws_anew_in_every_step(
+    paths: TrainingPaths, tiny_params: LoadParams, dropout_seeds: list[int]
+) -> None:
     train(tiny_params("train.steps=3", "train.val_every=3", "method.name=supervised"), paths)
-    assert len(set(seeds)) == len(seeds) == 3
+    assert len(set(dropout_seeds)) == len(dropout_seeds) == 3
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_a_remedy(paths: TrainingPaths, tiny_params: LoadParams) -> None:
@@ -645,18 +652,11 @@ def test_what_the_precision_keeps_comes_back(
 
 
 def test_dropout_draws_otherwise_with_another_seed(
-    paths: TrainingPaths, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+    paths: TrainingPaths, tiny_params: LoadParams, dropout_seeds: list[int]
 ) -> None:
-    gradients, seeds = Trainer._gradients, []
-
-    def note(self: Trainer, batch: Batch, step: int) -> list[dict[str, Tensor]]:
-        seeds.append(torch.initial_seed())
-        return gradients(self, batch, step)
-
-    monkeypatch.setattr(Trainer, "_gradients", note)
     for seed in (0, 1):
         train(tiny_params("train.steps=1", "method.name=supervised", f"train.seed={seed}"), paths)
-    assert seeds[0] != seeds[1]
+    assert dropout_seeds[0] != dropout_seeds[1]
 
 
 def test_every_step_is_in_training_mode_and_moves_the_running_statistics(

@@ -121,17 +121,23 @@ def test_a_batch_that_cannot_be_shared_equally_is_refused(
         batches(tiny_dataset, tiny_manifest, tiny_params("train.batch_unlabeled=3"), world=2)
 
 
-def test_every_sample_is_seen_once_per_epoch_in_a_new_order_each_time(
-    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the images that a test reads, in order."""
+    names: list[str] = []
 
     def note(path: Path) -> Pixels:
-        seen.append(path.stem)
+        names.append(path.stem)
         return read_image(path)
 
     for module in (loader, samples):
         monkeypatch.setattr(module, "read_image", note)
+    return names
+
+
+def test_every_sample_is_seen_once_per_epoch_in_a_new_order_each_time(
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, seen: list[str]
+) -> None:
     prepared = batches(tiny_dataset, tiny_manifest, tiny_params())
     for step in range(15):
         prepared[step]
@@ -447,16 +453,8 @@ def test_the_seed_decides_the_order_the_crops_and_the_strong_views_each(
 
 
 def test_epochs_are_complete_where_the_two_batches_differ_in_size(
-    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, monkeypatch: pytest.MonkeyPatch
+    tiny_dataset: Path, tiny_manifest: Manifest, tiny_params: LoadParams, seen: list[str]
 ) -> None:
-    seen: list[str] = []
-
-    def note(path: Path) -> Pixels:
-        seen.append(path.stem)
-        return read_image(path)
-
-    for module in (loader, samples):
-        monkeypatch.setattr(module, "read_image", note)
     prepared = batches(tiny_dataset, tiny_manifest, tiny_params("train.batch_labeled=2", "train.batch_unlabeled=4"))
     for step in range(15):
         prepared[step]
