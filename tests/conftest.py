@@ -9,6 +9,7 @@ from copy import deepcopy
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -96,6 +97,13 @@ def tiny_params() -> Callable[..., Params]:
         return load_params(REPOSITORY / "params.yaml", [*TINY, *changes])
 
     return lambda *changes: deepcopy(load(*changes))
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """The variables that a test, or the code in it, sets are gone after it: tests hold in every order."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
