@@ -1,7 +1,7 @@
 #!/bin/bash
 # Training on several nodes by SLURM, from the project's root: sbatch docker/slurm.sh
 # Nodes and GPUs below must be train.nodes and train.devices of params.yaml. The project lies on a file system that all
-# nodes see: data/ and reports/validation.json (as download, partition and validate write them: `dvc repro validate`),
+# nodes see: data/ and reports/verdict.json (as download, partition and validate write them: `dvc repro validate`),
 # runs/ (checkpoints; a job that is requeued goes on from them), models/ and metrics/, with .venv from `make setup` and, for model.weights: imagenet, the start weights in
 # ~/.cache/torch. In a container all of these are mounted, read-only but for runs/, models/ and metrics/.
 # Afterwards `dvc commit train` records the outputs.

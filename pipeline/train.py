@@ -11,7 +11,7 @@ from ucc.training import TrainingPaths, train
 
 def main(params: Params) -> None:
     """Train on data that passed validation, in a process for each device, then say where the checkpoints are."""
-    require_validated(paths.VALIDATION_JSON, paths.MANIFEST)
+    require_validated(paths.VERDICT, paths.MANIFEST)
     if must_start_processes(params.train):
         start_processes(params.train)
         return

@@ -1,11 +1,12 @@
-"""Stage `validate`: stop before training on bad data. Writes reports/validation.json, .html and reports/data_docs."""
+"""Stage `validate`: stop before training on bad data. Writes its verdict and three reports below reports/."""
 
 from ucc.config import Params
 from ucc.data.manifest import Manifest
 from ucc.data.validation.page import write_page
 from ucc.data.validation.result import describe_failure
 from ucc.data.validation.run import validate_dataset
-from ucc.paths import DATA_DOCS, DATASET, MANIFEST, VALIDATION_JSON, VALIDATION_PAGE
+from ucc.data.verdict import write_verdict
+from ucc.paths import DATA_DOCS, DATASET, MANIFEST, VALIDATION_JSON, VALIDATION_PAGE, VERDICT
 from ucc.stage import run_stage
 
 
@@ -14,6 +15,7 @@ def main(params: Params) -> None:
     manifest = Manifest.read(MANIFEST)
     result = validate_dataset(DATASET, manifest, params.validation, DATA_DOCS)
     result.write(VALIDATION_JSON)
+    write_verdict(VERDICT, not result.failures, manifest)
     write_page(result, DATASET, manifest, VALIDATION_PAGE)
     for warning in result.warnings:
         print(describe_failure(warning))

@@ -140,6 +140,17 @@ def test_no_result_of_long_ago_is_brought_back_by_parameters_of_then(clone: Clon
     assert not (clone.root / ".dvc/cache/runs").exists()
 
 
+def test_another_threshold_that_the_data_meet_is_no_reason_to_train_again(clone: Clone) -> None:
+    before = (clone.root / paths.VALIDATION_JSON).read_text(encoding="utf-8")
+    clone.edit_params("min_labeled_images: 2", "min_labeled_images: 3")
+    told = clone.succeed("dvc", "repro", "train")
+    after = (clone.root / paths.VALIDATION_JSON).read_text(encoding="utf-8")
+    clone.restore()
+    assert "Running stage 'validate'" in told
+    assert "Running stage 'train'" not in told
+    assert after != before
+
+
 def test_a_failed_validation_stops_the_pipeline_before_training(clone: Clone) -> None:
     clone.edit_params("min_labeled_images: 2", "min_labeled_images: 15")
     done = clone.run("dvc", "repro")

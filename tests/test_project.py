@@ -177,7 +177,7 @@ def test_a_segmenter_tells_the_parameters_that_its_training_depends_on_and_the_e
 
 
 def test_a_failed_validation_keeps_training_from_starting() -> None:
-    assert paths.VALIDATION_JSON.as_posix() in DVC["stages"]["train"]["deps"]
+    assert paths.VERDICT.as_posix() in DVC["stages"]["train"]["deps"]
 
 
 def test_small_results_are_kept_by_git_and_all_others_by_dvc() -> None:

@@ -76,10 +76,10 @@ TINY = (
 
 def prepare_stage(folder: Path, dataset: Path, manifest: Manifest) -> None:
     """Make of an empty folder one in which the stage `train` runs: parameters, data, and that these are sound."""
-    for place in (paths.DATASET, paths.VALIDATION_JSON):
+    for place in (paths.DATASET, paths.VERDICT):
         (folder / place).parent.mkdir()
     shutil.copy(REPOSITORY / "params.yaml", folder)
     (folder / paths.DATASET).symlink_to(dataset)
     manifest.write(folder / paths.MANIFEST)
     verdict = json.dumps({"success": True, "manifest": manifest.hash})
-    (folder / paths.VALIDATION_JSON).write_text(verdict, encoding="utf-8")
+    (folder / paths.VERDICT).write_text(verdict, encoding="utf-8")

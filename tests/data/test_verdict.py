@@ -22,12 +22,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def require() -> None:
-    require_validated(Path("reports/validation.json"), Path("data/manifest.csv"))
+    require_validated(Path("reports/verdict.json"), Path("data/manifest.csv"))
 
 
 @pytest.mark.usefixtures("project")
 def test_a_success_of_the_same_partition_passes() -> None:
-    write_json(Path("reports/validation.json"), {"success": True, "manifest": MANIFEST.hash})
+    write_json(Path("reports/verdict.json"), {"success": True, "manifest": MANIFEST.hash})
     require()
 
 
@@ -44,8 +44,8 @@ def test_a_success_of_the_same_partition_passes() -> None:
 @pytest.mark.usefixtures("project")
 def test_everything_else_is_refused(verdict: object, words: str) -> None:
     if verdict is not None:
-        write_json(Path("reports/validation.json"), verdict)
-    with pytest.raises(UserError, match=rf"reports/validation\.json: .*{words}.* Run `dvc repro validate`"):
+        write_json(Path("reports/verdict.json"), verdict)
+    with pytest.raises(UserError, match=rf"reports/verdict\.json: .*{words}.* Run `dvc repro validate`"):
         require()
 
 
@@ -58,6 +58,6 @@ def test_the_stage_train_refuses_before_it_does_anything(monkeypatch: pytest.Mon
     spec.loader.exec_module(stage)
     for name in ("train", "start_processes", "must_start_processes"):
         monkeypatch.setattr(stage, name, lambda *_: pytest.fail("trained"))
-    write_json(Path("reports/validation.json"), {"success": False, "manifest": MANIFEST.hash})
+    write_json(Path("reports/verdict.json"), {"success": False, "manifest": MANIFEST.hash})
     with pytest.raises(UserError, match="failed validation"):
         stage.main(None)

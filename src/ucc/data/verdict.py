@@ -5,6 +5,15 @@ from pathlib import Path
 
 from ucc.data.manifest import Manifest
 from ucc.errors import UserError
+from ucc.files import write_json
+
+
+def write_verdict(path: Path, success: bool, manifest: Manifest) -> None:
+    """Write, atomically, what training has to know of a validation.
+
+    The report is a file of its own: what it found beside a threshold, or in other words, is no reason to train again.
+    """
+    write_json(path, {"success": success, "manifest": manifest.hash})
 
 
 def require_validated(verdict: Path, manifest: Path) -> None:
