@@ -14,7 +14,14 @@ SUBSET_SIZES = {"labeled": 3, "unlabeled": 5, "val": 2}
 SIZE = (40, 48)
 # The section dataset.folder as presets/folder.yaml has it.
 FOLDER = FolderParams(
-    images="images", masks="masks", mask_suffix="", val=None, mask_format="auto", classes=None, ignore=[255]
+    images="images",
+    masks="masks",
+    image_suffix="",
+    mask_suffix="",
+    val=None,
+    mask_format="auto",
+    classes=None,
+    ignore=[255],
 )
 # Every key that the tests below rely on, so that a new default in params.yaml changes none of them.
 TINY = (

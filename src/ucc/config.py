@@ -56,6 +56,7 @@ class FolderParams:
 
     images: str
     masks: str
+    image_suffix: str
     mask_suffix: str
     val: Any
     mask_format: str = choice("auto", "index", "color")

@@ -285,6 +285,40 @@ def test_the_kinds_of_mask_are_listed_and_one_of_classes_comes_first(
     assert "warning" not in told
 
 
+@pytest.mark.parametrize(
+    ("images", "masks", "of_image", "of_mask"),
+    [
+        (".", ".", "_sat", "_mask"),
+        ("images", "masks", "_sat", "_mask"),
+        ("leftImg8bit", "gt", "_leftImg8bit", "_gtFine_labelIds"),
+        ("images", "masks", "_rgb", ""),
+    ],
+)
+def test_an_ending_of_the_images_own_is_found(
+    images: str, masks: str, of_image: str, of_mask: str, tmp_path: Path
+) -> None:
+    for town in ("aachen", "bremen", "cologne"):
+        for index in range(4):
+            write_png(tmp_path / images / f"{town}_{index}_000019{of_image}.png", PHOTO + index)
+    for name in ("aachen_0", "bremen_1", "cologne_2"):
+        write_png(tmp_path / masks / f"{name}_000019{of_mask}.png", INDICES)
+    text = inspect(tmp_path)
+    section = proposed(text)["folder"]
+    assert (section["image_suffix"], section["mask_suffix"]) == (of_image, of_mask)
+    assert (section["images"], section["masks"]) == (images, masks)
+    given = inspect(tmp_path, images, masks, image_suffix=of_image, mask_suffix=of_mask)
+    assert given == text
+
+
+def test_numbers_and_single_words_are_no_ending_of_images(tmp_path: Path) -> None:
+    for name in ("cat_1", "cat_2", "dog_1", "dog_2", "cow_in_the_rain", "horse_on_a_hill"):
+        write_png(tmp_path / f"images/{name}.png", PHOTO)
+    for name in ("cat_3", "dog_3", "cow_4", "horse_4"):
+        write_png(tmp_path / f"masks/{name}.png", INDICES)
+    with pytest.raises(UserError, match="is named like an image"):
+        inspect(tmp_path)
+
+
 def test_examples_of_unlabelled_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = folder(tmp_path, INDICES, "images", "masks", "")
     for index in range(12):
@@ -304,8 +338,8 @@ def test_a_folder_of_masks_further_down_is_named(tmp_path: Path) -> None:
         inspect(tmp_path / "g")
 
 
-def test_masks_whose_images_have_an_ending_of_their_own_are_named(tmp_path: Path) -> None:
-    for name in ("1_sat", "1_mask", "2_sat", "2_mask"):
+def test_masks_whose_images_have_each_another_ending_are_named(tmp_path: Path) -> None:
+    for name in ("1_sat", "1_mask", "2_rgb", "2_mask"):
         write_png(tmp_path / f"train/{name}.png", PHOTO)
     with pytest.raises(UserError, match="without an image of the bare name: train/1_mask, train/2_mask"):
         inspect(tmp_path)

@@ -28,7 +28,7 @@ READ_BY = {
     "method.gct.": ("method.name", "gct"),
 }
 # Keys younger than the rows of results/, at the value by which these were made.
-YOUNGER = (("evaluate.split", "val"),)
+YOUNGER = (("evaluate.split", "val"), ("dataset.folder.image_suffix", ""))
 
 
 def identity(params: Mapping[str, Any]) -> str:

@@ -164,6 +164,39 @@ def test_masks_may_lie_in_a_folder_within_that_of_the_images(mine: Path) -> None
 
 def test_a_suffix_is_needed_to_tell_masks_from_images_beside_them(mine: Path) -> None:
     assert "set dataset.folder.mask_suffix" in refused(mine, images=".", masks=".")
+    assert "set dataset.folder.mask_suffix" in refused(mine, images=".", masks=".", image_suffix="_m", mask_suffix="_m")
+
+
+@pytest.mark.parametrize(("of_image", "of_mask"), [("_sat", "_mask"), ("_sat", ""), ("_rgb_m", "_m"), ("_m", "_rgb_m")])
+@pytest.mark.parametrize(("images", "masks"), [(".", "."), ("images", "masks")])
+def test_images_may_have_an_ending_of_their_own(
+    images: str, masks: str, of_image: str, of_mask: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "mine"
+    for name in ("a", "b", "one/c", "one/d"):
+        image(root / images / f"{name}{of_image}.png")
+        mask(root / masks / f"{name}{of_mask}.png")
+    image(root / images / f"e{of_image}.png")
+    (tmp_path / "val.txt").write_text(f"a{of_image}.png\none__c\n")
+    endings = {"image_suffix": of_image, "mask_suffix": of_mask}
+    prepared(root, images=images, masks=masks, **endings, val=str(tmp_path / "val.txt"))
+    assert written(root) == {"a.png", "b.png", "one__c.png", "one__d.png", "e.png"}
+    assert written(root, "masks") == written(root) - {"e.png"}
+    assert written(root, "masks/val") == {"a.png", "one__c.png"}
+
+
+def test_images_without_the_ending_are_left_out_and_told(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for name in "abcd":
+        image(root / f"images/{name}_rgb.png")
+        image(root / f"images/{name}_nir.png")
+        mask(root / f"masks/{name}_gt.png")
+    info = prepared(root, image_suffix="_rgb", mask_suffix="_gt")
+    assert written(root) == {"a.png", "b.png", "c.png", "d.png"}
+    told = "images/: left out, since their names do not end in dataset.folder.image_suffix = _rgb: a_nir.png, b_nir.png"
+    assert any(note.startswith(told) for note in info.provenance["notes"])
+    assert "holds no .jpg, .jpeg, .png" in refused_anew(root, image_suffix="_x", mask_suffix="_gt")
+    assert "whose name ends in _x" in refused(root, image_suffix="_x", mask_suffix="_gt")
 
 
 def test_masks_without_the_suffix_are_named(mine: Path) -> None:
@@ -173,7 +206,7 @@ def test_masks_without_the_suffix_are_named(mine: Path) -> None:
 def test_masks_that_all_lack_their_image_hint_at_the_suffix(mine: Path) -> None:
     for file in list((mine / "masks").iterdir()):
         file.rename(file.with_stem(f"{file.stem}_mask"))
-    assert "do dataset.folder.images and mask_suffix fit?" in refused(mine)
+    assert "do dataset.folder.images, image_suffix and mask_suffix fit?" in refused(mine)
     prepared(mine, mask_suffix="_mask")
 
 

@@ -32,7 +32,13 @@ from ucc.errors import SHOWN, UserError, some
 from ucc.files import explained, write_text
 
 
-def inspect(root: Path, images: str | None = None, masks: str | None = None, mask_suffix: str | None = None) -> str:
+def inspect(
+    root: Path,
+    images: str | None = None,
+    masks: str | None = None,
+    image_suffix: str | None = None,
+    mask_suffix: str | None = None,
+) -> str:
     """The section `dataset` that fits the folder `root`, as YAML; says on stderr what was found.
 
     What the stage `download` would refuse is a warning here.
@@ -42,11 +48,13 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder.")
-    layout = guess_layout(root, images, masks, mask_suffix)
+    layout = guess_layout(root, images, masks, image_suffix, mask_suffix)
     problems = Problems(root)
     find_pairs(FolderParams(**asdict(layout), mask_format="auto", classes=None, ignore=[]), problems)
     # What does not fit has just been told; for the classes all there is counts, in whichever split.
-    named_images, named_masks = match(layout.images, layout.masks, layout.mask_suffix, Problems(root))
+    named_images, named_masks = match(
+        layout.images, layout.masks, layout.image_suffix, layout.mask_suffix, Problems(root)
+    )
     headers = image_headers(named_images.values(), problems)
     facts = mask_facts(named_masks.values(), problems)
     masked = named_images.keys() & named_masks.keys()
@@ -81,7 +89,8 @@ def inspect(root: Path, images: str | None = None, masks: str | None = None, mas
     if not masked:
         raise UserError(
             f"{root}: no mask in {layout.masks}/ is named like an image in {layout.images}/; see the warnings."
-            f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER or --mask-suffix TEXT."
+            f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
+            "or --mask-suffix TEXT."
         )
     return section(root, layout, propose(facts))
 
@@ -98,12 +107,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", help="folder of the images below FOLDER (default: guessed)")
     parser.add_argument("--masks", help="folder of the masks below FOLDER (default: guessed)")
-    parser.add_argument("--mask-suffix", help="what a mask's name has beyond its image's (default: guessed)")
+    parser.add_argument("--image-suffix", help="what an image's name has beyond its mask's: _sat of a_sat (likewise)")
+    parser.add_argument("--mask-suffix", help="what a mask's name has beyond its image's: _mask of a_mask (likewise)")
     parser.add_argument("--out", type=Path, help="new file to write the section to (default: stdout)")
     options = parser.parse_args(arguments)
     if options.out and os.path.lexists(options.out):
         raise UserError(f"{options.out}: exists; move it or choose another --out.")
-    text = inspect(options.folder.expanduser(), options.images, options.masks, options.mask_suffix)
+    text = inspect(
+        options.folder.expanduser(), options.images, options.masks, options.image_suffix, options.mask_suffix
+    )
     if options.out:
         with explained(options.out.parent):
             write_text(options.out, text)

@@ -1,13 +1,21 @@
 """Guessing where a folder keeps its images and masks."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of, match
-from ucc.data.sources.naming import MASK_ENDINGS, MASK_WORDS, RENDERING_WORDS, beyond, split_named, words
+from ucc.data.sources.naming import (
+    MASK_ENDINGS,
+    MASK_WORDS,
+    MIN_REPEATED,
+    RENDERING_WORDS,
+    beyond,
+    split_named,
+    words,
+)
 from ucc.data.sources.pairing import REQUIRED_SPLITS
 from ucc.data.sources.places import STAR, folder_names, folders
 from ucc.data.sources.tree import files_below
@@ -21,6 +29,7 @@ MASK_FOLDERS = (
 )
 VAL_SHARE = 0.2
 DEEPEST = 3  # folders below the root in which masks are looked for
+MOST_ENDINGS = 10  # of images that are compared, the commonest
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Layout:
 
     images: str
     masks: str
+    image_suffix: str
     mask_suffix: str
     val: float | None
 
@@ -38,7 +48,9 @@ class Layout:
         return Path(self.images) == Path(self.masks)
 
 
-def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix: str | None) -> Layout:
+def guess_layout(
+    root: Path, images: str | None, masks: str | None, image_suffix: str | None, mask_suffix: str | None
+) -> Layout:
     """Complete what is given by what the folder `root` looks like.
 
     Raises:
@@ -59,16 +71,18 @@ def guess_layout(root: Path, images: str | None, masks: str | None, mask_suffix:
             raise UserError(f"{option} {place}: must be a folder below {root}, or '.' for itself.")
         if not any(folder.is_dir() for folder in folders(root, place).values()):
             raise UserError(f"{root / place}: no such folder.")
+    if image_suffix is None:
+        image_suffix = _image_ending(root, images, masks)
     if mask_suffix is None:
-        mask_suffix = _ending(root, images, masks)
-    named_images, named_masks = match(images, masks, mask_suffix, Problems(root))
+        mask_suffix = _mask_ending(root, images, masks, image_suffix)
+    named_images, named_masks = match(images, masks, image_suffix, mask_suffix, Problems(root))
     splits = {split_named(key.partition("/")[0]) for key in named_images.keys() & named_masks.keys() if "/" in key}
-    return Layout(images, masks, mask_suffix, None if splits.issuperset(REQUIRED_SPLITS) else VAL_SHARE)
+    return Layout(images, masks, image_suffix, mask_suffix, None if splits.issuperset(REQUIRED_SPLITS) else VAL_SHARE)
 
 
 def alternatives(root: Path, layout: Layout) -> list[str]:
     """What else might be the masks, in a line each: other endings, and other folders whose pictures pair."""
-    images = _stems(root, layout.images, layout.masks, IMAGE_SUFFIXES)
+    images = _shared(_stems(root, layout.images, layout.masks, IMAGE_SUFFIXES), layout.image_suffix)
     found = []
     if not layout.beside:
         endings = _endings(images, _stems(root, layout.masks, layout.images, MASK_SUFFIXES))
@@ -129,10 +143,46 @@ def _only_other(root: Path, masks: str) -> str:
     return others[0] if len(others) == 1 and masks != "." and not pictures else "."
 
 
-def _ending(root: Path, images: str, masks: str) -> str:
+def _image_ending(root: Path, images: str, masks: str) -> str:
+    """What the names of images have beyond those of masks: nothing if any mask is named like an image, or more."""
+    stems = _stems(root, images, None if Path(images) == Path(masks) else masks, IMAGE_SUFFIXES)
+    if Path(images) == Path(masks):
+        of_masks = {stem for stem in stems if stem.endswith(MASK_ENDINGS)}
+    else:
+        of_masks = _stems(root, masks, images, MASK_SUFFIXES)
+    of_images = sorted(stems - of_masks)
+    if _endings(set(of_images), of_masks):
+        return ""
+    beginnings = {stem[:end] for stem in of_masks for end in _marks(stem)}
+    shared = (next((end for end in _marks(stem) if stem[:end] in beginnings), None) for stem in of_images)
+    found = Counter(stem[end:] for stem, end in zip(of_images, shared, strict=True) if end is not None)
+    # A number, or another word on each, is no ending, but what tells them apart.
+    likely = [ending for ending, count in found.most_common(MOST_ENDINGS) if count >= MIN_REPEATED and words(ending)]
+
+    def pairs(ending: str) -> int:
+        return max(_endings(_shared(of_images, ending), of_masks).values())
+
+    return max(likely, key=lambda ending: (pairs(ending), -len(ending), ending), default="")
+
+
+def _marks(stem: str) -> list[int]:
+    """Where an ending may begin, the shortest first: at the end of the name, or with a mark that sets it off."""
+    start = stem.rfind("/") + 1
+    return [len(stem), *(at for at in range(len(stem) - 1, start, -1) if stem[at] in "_.-")]
+
+
+def _shared(stems: Collection[str], image_suffix: str) -> set[str]:
+    """What the names that end in `image_suffix` share with those of their masks."""
+    return {stem.removesuffix(image_suffix) for stem in stems if stem.endswith(image_suffix)}
+
+
+def _mask_ending(root: Path, images: str, masks: str, image_suffix: str) -> str:
     if Path(images) == Path(masks):
         stems = _stems(root, images, None, IMAGE_SUFFIXES)
-        found = Counter(e for stem in stems for e in MASK_ENDINGS if stem.endswith(e) and stem.removesuffix(e) in stems)
+        shared = _shared(stems, image_suffix)
+        found = Counter(
+            e for stem in stems for e in MASK_ENDINGS if stem.endswith(e) and stem.removesuffix(e) in shared
+        )
         if not found:
             hint = perhaps(root, masks) if images == "." else ""
             alone = sorted(stem for stem in stems if stem.endswith(MASK_ENDINGS))
@@ -143,11 +193,12 @@ def _ending(root: Path, images: str, masks: str) -> str:
                 f"images as NAME_mask.png.{hint} Name them with --masks FOLDER or --mask-suffix TEXT."
             )
         return _ranked(found)[0]
-    endings = _endings(_stems(root, images, masks, IMAGE_SUFFIXES), _stems(root, masks, images, MASK_SUFFIXES))
+    shared = _shared(_stems(root, images, masks, IMAGE_SUFFIXES), image_suffix)
+    endings = _endings(shared, _stems(root, masks, images, MASK_SUFFIXES))
     return _ranked(endings)[0] if endings else ""
 
 
-def _endings(images: set[str], masks: set[str]) -> Counter[str]:
+def _endings(images: Collection[str], masks: Collection[str]) -> Counter[str]:
     """What the names of masks have beyond those of images, and how often."""
     found = (beyond(mask, images) for mask in masks)
     return Counter(both[1] for both in found if both)

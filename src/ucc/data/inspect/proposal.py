@@ -113,6 +113,7 @@ def section(root: Path, layout: Layout, proposal: Proposal) -> str:
             "  folder:",
             f"    images: {_quoted(layout.images)}",
             f"    masks: {_quoted(layout.masks)}",
+            f"    image_suffix: {_quoted(layout.image_suffix)}",
             f"    mask_suffix: {_quoted(layout.mask_suffix)}",
             f"    val: {'null' if layout.val is None else layout.val}",
             f"    mask_format: {proposal.mask_format}",

@@ -24,8 +24,8 @@ LAYOUT = f"""Expected layout:
 where {FILES}.
 Other layouts: `python -m ucc.data.inspect FOLDER` proposes the section dataset.folder of params.yaml."""
 SECTION = (
-    f"The section dataset.folder of params.yaml says where things lie: {FILES} (plus mask_suffix). "
-    "`python -m ucc.data.inspect FOLDER` looks at the folder and proposes one."
+    f"The section dataset.folder of params.yaml says where things lie: {FILES}, but for "
+    "image_suffix and mask_suffix. `python -m ucc.data.inspect FOLDER` looks at the folder and proposes one."
 )
 
 

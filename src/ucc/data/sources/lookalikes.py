@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import Files
-from ucc.data.sources.naming import MASK_ENDINGS, MASK_WORDS, RENDERING_WORDS, words
+from ucc.data.sources.naming import MASK_ENDINGS, MASK_WORDS, MIN_REPEATED, RENDERING_WORDS, words
 from ucc.data.sources.tree import shown
 from ucc.errors import every, some
 
@@ -16,7 +16,6 @@ MADE_WORDS = {*MASK_WORDS, *RENDERING_WORDS}
 # A folder of photographs may well be called color, beside depth, and vis, beside infrared, but not vis in theirs.
 FOLDER_WORDS = MADE_WORDS - {"color", "colour", "vis"}
 INNER_FOLDER_WORDS = FOLDER_WORDS | {"vis"}
-MIN_REPEATED = 2  # of one kind, to be no accident
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,22 @@ Files = dict[str, Path]
 Paths = Mapping[Path, PurePosixPath]
 
 
-def match(images: str, masks: str, mask_suffix: str, problems: Problems) -> tuple[Files, Files]:
-    """Images and masks of two places below the root by the path that they share; files of other kinds are a note."""
+def match(images: str, masks: str, image_suffix: str, mask_suffix: str, problems: Problems) -> tuple[Files, Files]:
+    """Images and masks of two places below the root by the path that they share; files of other kinds are a note.
+
+    What they share is a path without the file's suffix, and without `image_suffix` and `mask_suffix`, which is what the
+    names of images and masks have beyond it. In one place for both, the longer of the two tells them apart.
+    """
     root = problems.root
     if Path(images) == Path(masks):
         files = files_of(images, (), problems)
-        mask_files = {file: path for file, path in files.items() if file.stem.endswith(mask_suffix)}
+        mask_files = {file: path for file, path in files.items() if _is_mask(file, image_suffix, mask_suffix)}
         image_files = {file: path for file, path in files.items() if file not in mask_files}
     else:
         image_files = files_of(images, folders(root, masks).values(), problems)
         mask_files = files_of(masks, folders(root, images).values(), problems)
-    named_images = _by_key(image_files, images, "", IMAGE_SUFFIXES, problems)
+    named_images = _by_key(image_files, images, image_suffix, IMAGE_SUFFIXES, problems)
+    _tell_other_images(image_files, images, image_suffix, problems)
     lossy_suffixes = set(IMAGE_SUFFIXES).difference(MASK_SUFFIXES)
     lossy = {file: path for file, path in mask_files.items() if file.suffix.lower() in lossy_suffixes}
     if lossy:
@@ -41,7 +46,8 @@ def match(images: str, masks: str, mask_suffix: str, problems: Problems) -> tupl
     _tell_other_endings(rest, masks, mask_suffix, named_images, named_masks, problems)
     stray = [shown_in(masks, named_masks[key], root) for key in named_masks if key not in named_images]
     if named_images and stray:
-        hint = "" if len(stray) < len(named_masks) else " (do dataset.folder.images and mask_suffix fit?)"
+        none_fits = len(stray) == len(named_masks)
+        hint = " (do dataset.folder.images, image_suffix and mask_suffix fit?)" if none_fits else ""
         problems.add(f"{masks}/: no image of the same name{hint} for {every(stray)}")
     return named_images, named_masks
 
@@ -63,6 +69,22 @@ def files_of(place: str, leave_out: Collection[Path], problems: Problems) -> dic
         return {}
     problems.add(f"{place}/: missing folder")
     return {}
+
+
+def _is_mask(file: Path, image_suffix: str, mask_suffix: str) -> bool:
+    """Whether a file is a mask rather than an image, where both lie in one place."""
+    of_image = len(image_suffix) > len(mask_suffix) and file.stem.endswith(image_suffix)
+    return file.stem.endswith(mask_suffix) and not of_image
+
+
+def _tell_other_images(files: Paths, place: str, ending: str, problems: Problems) -> None:
+    """Pictures without `ending` are of another kind: depth beside colour."""
+    others = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.stem.endswith(ending)]
+    if others:
+        problems.note(
+            f"{place}/: left out, since their names do not end in dataset.folder.image_suffix = {ending}: "
+            + some(shown_in(place, file, problems.root) for file in others)
+        )
 
 
 def _tell_other_endings(files: Paths, place: str, ending: str, images: Files, masks: Files, problems: Problems) -> None:
@@ -105,7 +127,8 @@ def _by_key(files: Paths, place: str, ending: str, suffixes: Sequence[str], prob
             problems.add(f"{place}/: {same} share the name {key}; rename one of them")
         found.setdefault(key, file)
     if files and not found:
-        problems.add(f"{place}/: holds no {', '.join(suffixes)} file")
+        named = f" whose name ends in {ending}" if ending else ""
+        problems.add(f"{place}/: holds no {', '.join(suffixes)} file{named}")
     return found
 
 

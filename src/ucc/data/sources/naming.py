@@ -18,6 +18,7 @@ RENDERING_WORDS = (
     *("instance", "instances", "panoptic", "parts", "contour", "contours", "pred", "preds", "prediction"),
     *("predictions", "superpixels", "heatmap", "heatmaps", "trimap", "trimaps", "boundary", "boundaries"),
 )
+MIN_REPEATED = 2  # names of one kind, to be no accident
 _SPLIT = re.compile(
     r"(train(?:ing|[-_ ]?val)?|val(?:id(?:ation)?)?|test(?:ing)?)(?:[-_ ]?(?:set|split|data|images|\d+))?"
 )

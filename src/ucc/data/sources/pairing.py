@@ -37,11 +37,11 @@ class Pair:
 def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
     """Every image below `problems.root` that can be converted; what does not fit is added to `problems`.
 
-    Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and
-    with `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the hashes of their
-    paths, and a new mask may change which; if it is a text file, the images it lists are measured on. Beside a folder
-    train, a folder test is a split of its own, without what has no mask there. Other images without masks are for
-    training. What folders are called counts in any case, and so do names such as valid or test2017.
+    Images and masks pair by their path below `params.images` and `params.masks`, without the file's suffix and without
+    `params.image_suffix` and `params.mask_suffix`. If `params.val` is a share, that share of the pairs is drawn by the
+    hashes of their paths, and a new mask may change which; if it is a text file, the images it lists are measured on.
+    Beside a folder train, a folder test is a split of its own, without what has no mask there. Other images without
+    masks are for training. What folders are called counts in any case, and so do names such as valid or test2017.
 
     Raises:
         UserError: if `params` make no sense, or the list cannot be read.
@@ -50,14 +50,14 @@ def find_pairs(params: FolderParams, problems: Problems) -> list[Pair]:
     if params.val is None:
         splits_of_names = _splits(params, problems)
         return [p for split, name in splits_of_names.items() for p in _split_pairs(split, name, params, problems)]
-    images, masks = match(params.images, params.masks, params.mask_suffix, problems)
+    images, masks = match(params.images, params.masks, params.image_suffix, params.mask_suffix, problems)
     test = _test_split(params, images, masks, problems)
     _tell_lookalikes(params, images, masks, problems)
     masked = sorted((images.keys() & masks.keys()) - test)
     if len(masked) < MIN_MASKED:
         problems.add(f"at least {MIN_MASKED} images with masks are needed, there are {len(masked)}")
     if isinstance(params.val, str):
-        val = _listed(params.val, has_star(params.images), images, masks, test, problems)
+        val = _listed(params.val, params, images, masks, test, problems)
     else:
         val = draw(masked, params.val)
         if not val and len(masked) >= MIN_MASKED:
@@ -125,14 +125,18 @@ def _tell_learned(params: FolderParams, splits: Mapping[str, str], problems: Pro
         )
 
 
-def _listed(path: str, below_star: bool, images: Files, masks: Files, test: set[str], problems: Problems) -> set[str]:
+def _listed(
+    path: str, params: FolderParams, images: Files, masks: Files, test: set[str], problems: Problems
+) -> set[str]:
     """The images of a list, whose lines are their paths or, as `ucc rank` writes them, their ids.
 
     Below a star these are their paths from the root, too, since the others lead to no file.
     """
     paths = {file.relative_to(problems.root).with_suffix("").as_posix(): key for key, file in images.items()}
     from_root = {unicodedata.normalize("NFC", name): key for name, key in paths.items()}
-    keys = (from_root if below_star else {}) | {key.replace("/", NEST): key for key in images} | {k: k for k in images}
+    keys = from_root if has_star(params.images) else {}
+    keys |= {f"{key}{params.image_suffix}": key for key in images}
+    keys |= {key.replace("/", NEST): key for key in images} | {key: key for key in images}
     lines = {line: _keys_of(line, keys) for line in read_list(path, "dataset.folder.val")}
     unknown = [line for line, meant in lines.items() if not meant]
     if unknown:
@@ -172,7 +176,7 @@ def _check(params: FolderParams) -> None:
             raise UserError(f"dataset.folder.{key} = {value}: must be a folder below dataset.root, or '.' for itself.")
         if any(STAR in part and part != STAR for part in Path(value).parts):
             raise UserError(f"dataset.folder.{key} = {value}: a star stands for a whole name, as in */images.")
-    if Path(params.images) == Path(params.masks) and not params.mask_suffix:
+    if Path(params.images) == Path(params.masks) and params.image_suffix == params.mask_suffix:
         raise UserError(
             f"dataset.folder.images and masks are both {params.images}: set dataset.folder.mask_suffix to what tells a "
             "mask from its image, such as _mask."
@@ -238,7 +242,7 @@ def _split_pairs(split: str, name: str, params: FolderParams, problems: Problems
             "from it move it to train"
         )
         return []
-    images, masks = match(at_images, at_masks, params.mask_suffix, problems)
+    images, masks = match(at_images, at_masks, params.image_suffix, params.mask_suffix, problems)
     bare = images.keys() - masks.keys()
     if split == "test":
         _leave_out_bare(images, bare, at_images, at_masks, "move them to train", problems)
