@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,31 @@ def test_a_method_that_learns_from_unlabelled_images_is_refused_a_partition_with
         assert f"partition.ratio = {ratio} leaves no unlabelled image" in message
     for without in ({"method.name": "supervised"}, {"method.unsup_weight": 0}):
         assert load_params(params_with(without | {"partition.ratio": 1.0})).partition.ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "read"),
+    [
+        ("dataset.root", "0123", "83"),
+        ("dataset.root", "1e3", "1000.0"),
+        ("partition.labeled_ids", "1_000", "1000"),
+        ("dataset.folder.images", "on", "true"),
+        ("dataset.folder.mask_suffix", "no", "false"),
+    ],
+)
+def test_text_that_yaml_would_change_must_be_quoted(params_with: Write, key: str, written: str, read: str) -> None:
+    path = params_with({key: "WRITTEN"})
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("WRITTEN", written), encoding="utf-8")
+    assert refusal(path) == f'{path}: {key}: YAML takes {written} for {read}; put it in quotes: "{written}".'
+    path.write_text(text.replace("WRITTEN", f"'{written}'"), encoding="utf-8")
+    assert attrgetter(key)(load_params(path)) == written
+
+
+def test_a_folder_may_be_called_by_a_year(params_with: Write) -> None:
+    path = params_with({"dataset.root": "WRITTEN"})
+    path.write_text(path.read_text(encoding="utf-8").replace("WRITTEN", "2021"), encoding="utf-8")
+    assert load_params(path).dataset.root == "2021"
 
 
 @pytest.mark.parametrize(("key", "written"), [("partition.ratio", "1:16"), ("dataset.root", "12:30:45")])

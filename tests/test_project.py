@@ -34,7 +34,8 @@ PLUMBING = {"ucc"} | {
     f"ucc.{name}"
     for name in (
         *("checkpoints", "config", "data.fetch", "data.verdict", "errors", "files", "launch", "memory", "nonfinite"),
-        *("output", "overrides", "params", "paths", "pixel_limit", "progress", "signals", "stage", "torch_files"),
+        *("output", "overrides", "params", "paths", "pixel_limit", "progress", "relations", "signals", "stage"),
+        "torch_files",
     )
 }
 

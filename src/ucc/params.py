@@ -10,19 +10,20 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast, get_origin
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ucc.config import PERTURBATIONS, PUBLISHED_RATIOS, SEVERITIES, Params, ratio_or_count
+from ucc.config import Params
 from ucc.errors import UserError
 from ucc.overrides import readable
+from ucc.relations import check_relations
 
 # A plain scalar such as 1:16, which YAML 1.1 reads as 76.
 _SEXAGESIMAL = re.compile(r"^\s*\w+:\s+[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?(?=\s*(#|$))", re.MULTILINE)
@@ -55,7 +56,7 @@ def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ())
         key = str(error.full_key).partition("[")[0]
         raise UserError(f"{where}: {key} = {OmegaConf.select(raw, key)!r}: must be {_expected(key)}.") from error
     _check_values(params, "", where)
-    _check_relations(params, where)
+    check_relations(params, where)
     return params
 
 
@@ -78,7 +79,7 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
         read = map(readable, overrides)
         forced = [o if o.startswith(("+", "~")) else f"++{o}" for o in read]
         with initialize_config_dir(str(path.resolve().parent), version_base="1.3"):
-            return compose(config_name=path.stem, overrides=forced)
+            config = compose(config_name=path.stem, overrides=forced)
     except OverrideParseException as error:
         raise UserError(
             f"{error.override.removeprefix('++')}: cannot be read; write overrides as key=value."
@@ -91,6 +92,22 @@ def _read(path: Path, overrides: Sequence[str]) -> DictConfig:
         if type(error).__module__.startswith("yaml"):
             raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
         raise
+    _check_texts(yaml.load(text, yaml.BaseLoader), OmegaConf.create(text), Params, "", path)
+    return config
+
+
+def _check_texts(written: Any, read: Any, schema: type, prefix: str, path: Path) -> None:
+    """Refuse text that YAML takes for something which does not read as it was written: a folder 0123, or called on."""
+    if not isinstance(written, dict) or not isinstance(read, DictConfig):
+        return
+    for spec in dataclasses.fields(schema):
+        text, value = written.get(spec.name), read.get(spec.name)
+        if dataclasses.is_dataclass(spec.type):
+            _check_texts(text, value, cast(type, spec.type), f"{prefix}{spec.name}.", path)
+        elif spec.type in (str, str | None) and isinstance(value, int | float) and text != str(value):
+            raise UserError(
+                f'{path}: {prefix}{spec.name}: YAML takes {text} for {str(value).lower()}; put it in quotes: "{text}".'
+            )
 
 
 def _check_keys(config: Any, schema: type, prefix: str, where: str) -> None:
@@ -176,136 +193,3 @@ def _problem(value: Any, allowed: Any) -> str | None:
     if allowed["multiple"] is not None and value % allowed["multiple"]:
         return f"must be a multiple of {allowed['multiple']}"
     return None
-
-
-def _check_relations(params: Params, where: str) -> None:
-    def require(holds: bool, message: str) -> None:
-        if not holds:
-            raise UserError(f"{where}: {message}")
-
-    _check_partition(params, where, require)
-    sizes = {
-        "views.crop": params.views.crop,
-        "evaluate.window": params.evaluate.window,
-        "evaluate.stride": params.evaluate.stride,
-    }
-    for key, size in sizes.items():
-        require(len(size) == 2, f"{key} = {size}: must be two numbers, [height, width].")
-    spans: dict[str, Sequence[float]] = {
-        "views.scale_range": params.views.scale_range,
-        "views.strong_operations": params.views.strong_operations,
-    }
-    for key, span in spans.items():
-        ordered = len(span) == 2 and span[0] <= span[1]
-        require(ordered, f"{key} = {span}: must be two numbers, [lowest, highest].")
-    require(
-        all(s <= w for s, w in zip(params.evaluate.stride, params.evaluate.window, strict=True)),
-        "evaluate.stride must not exceed evaluate.window, or parts of the image would go unseen.",
-    )
-    require(
-        bool(params.method.cct.perturbations),
-        f"method.cct.perturbations is empty: each auxiliary decoder needs one of {', '.join(PERTURBATIONS)}.",
-    )
-    _check_severity(params.validation.severity, require)
-    _check_split(params, require)
-    _check_combinations(params, require)
-    train = params.train
-    for key in ("batch_labeled", "batch_unlabeled"):
-        batch, parts = getattr(train, key), train.devices * train.nodes * train.accumulation
-        require(
-            batch % parts == 0,
-            f"train.{key} = {batch} is the batch over all devices: it must be a multiple of train.devices x nodes x "
-            f"accumulation = {train.devices} x {train.nodes} x {train.accumulation} = {parts}.",
-        )
-        require(
-            batch >= 2 * train.accumulation,
-            f"train.accumulation = {train.accumulation} leaves one image of train.{key} = {batch} in a pass, and "
-            "BatchNorm needs two.",
-        )
-    require(
-        train.launcher == "torchrun" or train.max_restarts == 0,
-        f"train.max_restarts = {train.max_restarts} is for train.launcher = torchrun, and {train.launcher} starts no "
-        "process anew; set it to 0.",
-    )
-    ramp = train.supervised_warmup + train.unsup_rampup
-    require(
-        not _learns_from_unlabeled(params) or ramp < train.steps,
-        f"train.supervised_warmup + train.unsup_rampup = {ramp} must be below train.steps = {train.steps}, or the "
-        "unsupervised loss never reaches its full weight.",
-    )
-
-
-def _check_partition(params: Params, where: str, require: Callable[[bool, str], None]) -> None:
-    partition = params.partition
-    try:
-        ratio = ratio_or_count(partition.ratio)
-    except ValueError as error:
-        raise UserError(f"{where}: partition.ratio = {partition.ratio!r}: {error}.") from error
-    if partition.protocol == "random":
-        require(
-            partition.lists is None,
-            f"partition.lists = {partition.lists} is read for partition.protocol = cps only; for lists of your own set "
-            "partition.labeled_ids.",
-        )
-        return
-    require(
-        params.dataset.name in ("voc2012", "cityscapes"),
-        f"partition.protocol = cps: its lists are of voc2012 and cityscapes, not of dataset.name = "
-        f"{params.dataset.name}; set it to random.",
-    )
-    require(
-        ratio in PUBLISHED_RATIOS,
-        f"partition.ratio = {partition.ratio}: partition.protocol = cps has lists for "
-        f"{', '.join(map(str, PUBLISHED_RATIOS))}.",
-    )
-    require(
-        partition.labeled_ids is None and partition.unlabeled_ids is None,
-        "partition.labeled_ids and unlabeled_ids must be null: partition.protocol = cps brings its own lists.",
-    )
-
-
-def _check_severity(severity: Mapping[str, str], require: Callable[[bool, str], None]) -> None:
-    for check, level in severity.items():
-        require(level in SEVERITIES, f"validation.severity.{check} = {level}: must be one of {', '.join(SEVERITIES)}.")
-    require(
-        severity.get("mask_values", "error") == "error",
-        "validation.severity.mask_values = warning: nothing can be learnt from a mask that holds other values than "
-        "classes; mend the masks, or turn the values to 255 (ignore).",
-    )
-
-
-def _check_split(params: Params, require: Callable[[bool, str], None]) -> None:
-    """What has no split `test` must not be found out after the training."""
-    if params.evaluate.split != "test":
-        return
-    require(
-        params.dataset.name in ("camvid", "folder"),
-        f"evaluate.split = test: dataset.name = {params.dataset.name} has no such split with masks; set it to val.",
-    )
-    require(
-        params.partition.tuning_share is None,
-        f"evaluate.split = test: with partition.tuning_share = {params.partition.tuning_share} part of the training "
-        "images is measured on and test is left out; set the one to val or the other to null.",
-    )
-
-
-def _learns_from_unlabeled(params: Params) -> bool:
-    return params.method.name != "supervised" and params.method.unsup_weight > 0
-
-
-def _check_combinations(params: Params, require: Callable[[bool, str], None]) -> None:
-    """Switches of the method that exclude each other."""
-    method, partition = params.method, params.partition
-    if _learns_from_unlabeled(params) and partition.labeled_ids is None:
-        ratio = ratio_or_count(partition.ratio)
-        # The count of one image, an int, is equal to the share of all of them.
-        require(
-            not (isinstance(ratio, Fraction) and ratio == 1),
-            f"partition.ratio = {partition.ratio} leaves no unlabelled image, and method.name = {method.name} learns "
-            "from them: lower it, or set method.name: supervised.",
-        )
-    if method.sharing == "cross_model":
-        require(
-            method.name in ("ucc", "cps", "gct"),
-            f"method.sharing = cross_model: method.name = {method.name} has one network; set it to cross_head.",
-        )
