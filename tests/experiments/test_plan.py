@@ -1,5 +1,6 @@
 """Experiment files: what they ask for, and what is wrong with them."""
 
+import json
 import re
 import shutil
 from dataclasses import asdict
@@ -151,7 +152,8 @@ def test_a_file_of_weights_counts_by_its_name_wherever_it_lies(tmp_path: Path) -
     ],
 )
 def test_whatever_a_value_holds_a_queued_run_gets_it(tmp_path: Path, key: str, value: Any) -> None:
-    (tmp_path / "wanted.yaml").write_text(yaml.safe_dump(_with(key, value)))
+    # JSON, which is YAML, has its text in quotes.
+    (tmp_path / "wanted.yaml").write_text(json.dumps(_with(key, value)), encoding="utf-8")
     wanted = load_params(tmp_path / "wanted.yaml")
     shutil.copy(ROOT / "presets/streets.yaml", tmp_path / "given.yaml")
     changes = differences(wanted, load_params(tmp_path / "given.yaml"))
