@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ucc.config import FolderParams
+from ucc.data.inspect.contents import contents
 from ucc.data.inspect.ignored import ignored_warning
 from ucc.data.inspect.layout import alternatives, guess_layout, perhaps
 from ucc.data.inspect.proposal import propose, section
@@ -92,7 +93,7 @@ def inspect(
             f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
             "or --mask-suffix TEXT."
         )
-    return section(root, layout, propose(facts))
+    return section(root, layout, propose(contents(facts)))
 
 
 def _such_as(names: Sequence[str]) -> str:
