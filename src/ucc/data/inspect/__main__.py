@@ -1,16 +1,19 @@
 """`python -m ucc.data.inspect FOLDER`: look at a folder of images and masks, propose the section `dataset`.
 
-What was found goes to stderr, the section to stdout. It replaces the one of params.yaml, and wants its classes named.
+What was found goes to stderr, the section to stdout. It replaces the one of params.yaml, and wants its classes named
+where no file of an annotation tool beside the masks names them.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from ucc.config import FolderParams
+from ucc.data.dataset import IGNORE_INDEX
+from ucc.data.inspect.class_names import class_names
 from ucc.data.inspect.contents import contents
 from ucc.data.inspect.ignored import ignored_warning
 from ucc.data.inspect.layout import alternatives, guess_layout, perhaps
@@ -68,7 +71,7 @@ def inspect(
     ]
     if unlike:
         problems.add(f"mask of another size than its image: {some(unlike)}")
-    for warning in (palette_warning, smoothed_warning, lossy_warning, ignored_warning):
+    for warning in (palette_warning, smoothed_warning, lossy_warning):
         found = warning(facts, root)
         if found:
             problems.add(found)
@@ -80,11 +83,8 @@ def inspect(
         describe_masks(facts),
         *([] if layout.val is None else describe_sequences(masked)),
         *alternatives(root, layout),
-        *problems.notes,
-        *(f"warning: {problem}" for problem in problems.found),
     ]
-    for line in lines:
-        print(f"{root}: {line}", file=sys.stderr)
+    _tell(lines, problems)
     if not facts:
         raise UserError(f"{root / layout.masks}: no mask that can be read; see the warnings.")
     if not masked:
@@ -93,7 +93,19 @@ def inspect(
             f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
             "or --mask-suffix TEXT."
         )
-    return section(root, layout, propose(contents(facts)))
+    held = contents(facts)
+    of_names = Problems(root)
+    proposal = propose(held, class_names(root, layout.masks, held, of_names))
+    unsure = ignored_warning(facts, root) if IGNORE_INDEX in proposal.ignore else None
+    if unsure:
+        of_names.add(unsure)
+    _tell([], of_names)
+    return section(root, layout, proposal)
+
+
+def _tell(lines: Iterable[str], problems: Problems) -> None:
+    for line in (*lines, *problems.notes, *(f"warning: {problem}" for problem in problems.found)):
+        print(f"{problems.root}: {line}", file=sys.stderr)
 
 
 def _such_as(names: Sequence[str]) -> str:

@@ -25,6 +25,11 @@ def class_reason(pixels: Mapping[int | Color, int]) -> str | None:
     return None
 
 
+def is_ignored(pixels: Mapping[int | Color, int]) -> bool:
+    """Whether 255 is there and is rather ignored."""
+    return IGNORE_INDEX in pixels and class_reason(pixels) is None
+
+
 def ignored_warning(facts: Sequence[MaskFacts], root: Path) -> str | None:
     """What to look at where 255, which is proposed as ignored, may be what other masks call by another value."""
     values = [{meaning for meaning in mask.pixels if isinstance(meaning, int)} for mask in facts]

@@ -2,14 +2,19 @@
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.inspect.contents import BLACK, Contents, Meaning
+from ucc.data.inspect.class_names import ClassNames
+from ucc.data.inspect.contents import BLACK, Contents, Meaning, text
 from ucc.data.inspect.ignored import class_reason
 from ucc.data.inspect.layout import Layout
+from ucc.data.inspect.name_files import IGNORED
 from ucc.data.inspect.survey import MaskFacts
 from ucc.data.sources.class_list import Color, standard_color
 
@@ -26,46 +31,43 @@ class ProposedClass:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the masks suggest for mask_format, classes and ignore."""
+    """What the masks suggest for mask_format, classes and ignore, and what to say beside the last two."""
 
     mask_format: str
     classes: tuple[ProposedClass, ...]
-    ignored: str | None
-
-    @property
-    def ignore(self) -> list[int]:
-        """The key `ignore`."""
-        return [IGNORE_INDEX] if self.ignored else []
+    ignore: tuple[Meaning, ...]
+    classes_note: str
+    ignore_note: str
 
 
-def propose(held: Contents) -> Proposal:
-    """Index classes by value, colour classes by their share of the pixels; black or 0 is background.
+def propose(held: Contents, names: ClassNames) -> Proposal:
+    """Index classes by value, colour classes by their share of the pixels.
 
-    255 is proposed as ignored where it leaves two other values and does not look like a class.
+    Of what has no name, black or 0 is background, and 255 is proposed as ignored where it leaves two other values and
+    does not look like a class.
     """
     pixels, shown = held.pixels, held.shown
     total = sum(pixels.values())
     notes = {m: f"{pixels[m] / total:.2%} of the pixels, in {shown[m]} of {len(held.masks)} masks" for m in pixels}
-    ignored = None
-    if not held.is_color and IGNORE_INDEX in pixels:
-        reason = class_reason(pixels)
-        if reason is None:
-            ignored = f"255 mostly means no class: {notes[IGNORE_INDEX]}"
-        elif len(pixels) > 2:
-            notes[IGNORE_INDEX] += f"; a class {reason}, else move 255 to ignore"
-    order = [m for m in held.order if not (ignored and m == IGNORE_INDEX)]
-    background = next((m for m in order if m in (0, BLACK)), max(order, key=lambda m: pixels[m]))
+    ignore = names.ignored(held)
+    reasons = {m: f"{text(m)} is {IGNORED} in {names.source}" for m in ignore if m in names.of}
+    if IGNORE_INDEX in pixels and IGNORE_INDEX not in ignore and len(pixels) > 2:
+        reason = class_reason(pixels) or f"since {names.source} names it"
+        notes[IGNORE_INDEX] += f"; a class {reason}, else move 255 to ignore"
+    order = [m for m in held.order if m not in ignore]
     colors = _class_colors(order, held.masks)
+    called = _complete(order, held, names)
     classes = [
-        ProposedClass(
-            "background" if meaning == background else f"class_{index if isinstance(meaning, tuple) else meaning}",
-            colors[index],
-            None if isinstance(meaning, tuple) else meaning,
-            notes[meaning],
-        )
+        ProposedClass(called[meaning], colors[index], None if isinstance(meaning, tuple) else meaning, notes[meaning])
         for index, meaning in enumerate(order)
     ]
-    return Proposal("color" if held.is_color else "index", tuple(classes), ignored)
+    return Proposal(
+        mask_format="color" if held.is_color else "index",
+        classes=tuple(classes),
+        ignore=tuple(ignore),
+        classes_note=_origin(order, names),
+        ignore_note="; ".join(f"{reasons.get(m, f'{text(m)} mostly means no class')}: {notes[m]}" for m in ignore),
+    )
 
 
 def section(root: Path, layout: Layout, proposal: Proposal) -> str:
@@ -73,8 +75,8 @@ def section(root: Path, layout: Layout, proposal: Proposal) -> str:
     entries = []
     for entry in proposal.classes:
         value = "" if entry.value is None else f", value: {entry.value}"
-        entries.append(f"      - {{name: {entry.name}, color: {list(entry.color)}{value}}}  # {entry.note}")
-    seen = f"  # {proposal.ignored}" if proposal.ignored else ""
+        entries.append(f"      - {{name: {_plain(entry.name)}, color: {list(entry.color)}{value}}}  # {entry.note}")
+    seen = f"  # {proposal.ignore_note}" if proposal.ignore else ""
     return "\n".join(
         [
             "dataset:",
@@ -89,12 +91,33 @@ def section(root: Path, layout: Layout, proposal: Proposal) -> str:
             f"    mask_suffix: {_quoted(layout.mask_suffix)}",
             f"    val: {'null' if layout.val is None else layout.val}",
             f"    mask_format: {proposal.mask_format}",
-            "    classes:  # give them their names",
+            f"    classes:  # {proposal.classes_note}",
             *entries,
-            f"    ignore: {proposal.ignore}{seen}",
+            f"    ignore: [{', '.join(map(text, proposal.ignore))}]{seen}",
             "",
         ]
     )
+
+
+def _complete(order: Sequence[Meaning], held: Contents, names: ClassNames) -> dict[Meaning, str]:
+    """A name for each, no two the same."""
+    called = {meaning: names.of[meaning] for meaning in order if meaning in names.of}
+    background = next((m for m in order if m in (0, BLACK)), max(order, key=lambda m: held.pixels[m]))
+    for index, meaning in enumerate(order):
+        if meaning not in called:
+            numbered = f"class_{index if isinstance(meaning, tuple) else meaning}"
+            guessed = ["background"] if meaning == background else []
+            wanted = (*guessed, *(numbered + "_" * further for further in range(len(order))))
+            called[meaning] = next(name for name in wanted if name not in called.values())
+    return called
+
+
+def _origin(order: Sequence[Meaning], names: ClassNames) -> str:
+    """Where the names of the classes come from, and what is left to do."""
+    named = [meaning for meaning in order if meaning in names.of]
+    if not named:
+        return "give them their names"
+    return f"names from {names.source}" + ("" if len(named) == len(order) else "; give the others theirs")
 
 
 def _class_colors(order: Sequence[Meaning], masks: Sequence[MaskFacts]) -> list[Color]:
@@ -108,5 +131,11 @@ def _class_colors(order: Sequence[Meaning], masks: Sequence[MaskFacts]) -> list[
     return [next(free) if color is None or color in known[:index] else color for index, color in enumerate(known)]
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _plain(name: str) -> str:
+    """A name as it is where YAML reads it as that, else in quotes."""
+    is_plain = re.fullmatch(r"[^\W\d][\w -]*", name) and yaml.safe_load(f"[{name}]") == [name]
+    return name if is_plain else _quoted(name)
+
+
+def _quoted(words: str) -> str:
+    return json.dumps(words, ensure_ascii=False)
