@@ -541,6 +541,10 @@ def grey_rgb_mask(path: Path) -> None:
     write_png(path, np.stack([np.array([0, 127, 255], np.uint8)[INDICES]] * 3, axis=-1))
 
 
+def grey_palette_mask(path: Path) -> None:
+    palette_mask(path, np.stack([np.arange(256, dtype=np.uint8)] * 3, axis=-1))
+
+
 def ignoring_mask(path: Path) -> None:
     write_png(path, np.array([0, 1, 255], np.uint8)[INDICES])
 
@@ -768,6 +772,7 @@ def test_roboflow_folders_of_splits_are_ready_for_use(tmp_path: Path) -> None:
         (INDICES, "labels.txt", "cat\n\ndog\n", "it has no line for 1"),
         (INDICES, "labels.txt", "__ignore__\ncat\ndog\n", "it has no line for 2"),
         (INDICES, "class_dict.csv", "name,r,g,b\nvoid,0,0,0\ncar,220,20,60\n", "it has no name for 1, 2"),
+        (grey_palette_mask, "class_dict.csv", "name,r,g,b\nvoid,0,0,0\ncar,220,20,60\n", "it has no name for 1, 2"),
         (INDICES, "_classes.csv", "Pixel Value, Class\n7, cat", "it names nothing that masks show"),
         (COLORS[INDICES], "_classes.csv", PIXEL_VALUES, "it goes by value, the masks by colour"),
         (COLORS[INDICES], "classes.txt", "a\nb\nc\n", "it goes by line number, the masks by colour"),
@@ -799,6 +804,15 @@ def test_255_is_a_class_where_a_file_names_it(
     assert ("a class since _classes.csv names it, else move 255 to ignore" in text) == (not ignore)
     assert "    classes:  # names from _classes.csv\n" in text
     assert loaded(text, tmp_path) == (names, ignore)
+
+
+def test_values_that_palettes_draw_as_several_classes_are_not_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = named_folder(tmp_path, palette_mask, {"labelmap.txt": LABELMAP})
+    palette_mask(root / "masks/x2.png", COLORS[[0, 2, 1]])
+    assert [c["name"] for c in proposed(inspect(root))["folder"]["classes"]] == ["background", "class_1", "class_2"]
+    assert "warning: labelmap.txt: 1 is called traffic light, cat: choose a name for it" in capsys.readouterr().err
 
 
 def test_a_colour_that_fills_up_a_palette_names_nothing(tmp_path: Path) -> None:
