@@ -320,6 +320,15 @@ def test_numbers_and_single_words_are_no_ending_of_images(tmp_path: Path) -> Non
         inspect(tmp_path)
 
 
+def test_large_photographs_are_told_where_they_can_be_shrunk(tmp_path: Path) -> None:
+    root = folder(tmp_path, INDICES, "images", "masks", "")
+    assert "  max_side: null\n" in inspect(root)
+    write_png(root / "images/y.png", np.zeros((4, 1030, 3), np.uint8))
+    text = inspect(root)
+    assert "  max_side: null  # images of up to 1030 pixels a side: 512 to 1024 to begin with\n" in text
+    assert yaml.safe_load(text)["dataset"]["max_side"] is None
+
+
 def test_examples_of_unlabelled_images_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = folder(tmp_path, INDICES, "images", "masks", "")
     for index in range(12):

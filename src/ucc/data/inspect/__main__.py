@@ -100,7 +100,8 @@ def inspect(
     if unsure:
         of_names.add(unsure)
     _tell([], of_names)
-    return section(root, layout, proposal)
+    longest_side = max((side for header in headers.values() for side in header.size), default=0)
+    return section(root, layout, proposal, longest_side)
 
 
 def _tell(lines: Iterable[str], problems: Problems) -> None:

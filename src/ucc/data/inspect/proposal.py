@@ -18,6 +18,8 @@ from ucc.data.inspect.name_files import IGNORED
 from ucc.data.inspect.survey import MaskFacts
 from ucc.data.sources.class_list import Color, standard_color
 
+LARGE = 1024  # pixels of an image's side, beyond which a crop shows little of it
+
 
 @dataclass(frozen=True)
 class ProposedClass:
@@ -70,19 +72,21 @@ def propose(held: Contents, names: ClassNames) -> Proposal:
     )
 
 
-def section(root: Path, layout: Layout, proposal: Proposal) -> str:
-    """The section `dataset` of params.yaml, to replace the one that is there."""
+def section(root: Path, layout: Layout, proposal: Proposal, longest_side: int) -> str:
+    """The section `dataset` of params.yaml, in place of the one there; `longest_side` of all images in pixels."""
     entries = []
     for entry in proposal.classes:
         value = "" if entry.value is None else f", value: {entry.value}"
         entries.append(f"      - {{name: {_plain(entry.name)}, color: {list(entry.color)}{value}}}  # {entry.note}")
     seen = f"  # {proposal.ignore_note}" if proposal.ignore else ""
+    is_large = longest_side > LARGE
+    large = f"  # images of up to {longest_side} pixels a side: 512 to 1024 to begin with" if is_large else ""
     return "\n".join(
         [
             "dataset:",
             "  name: folder",
             f"  root: {_quoted(root.resolve().as_posix())}",
-            "  max_side: null",
+            f"  max_side: null{large}",
             "  streets: {train_images: 300, val_images: 60, height: 128, width: 256, seed: 0}  # not read",
             "  folder:",
             f"    images: {_quoted(layout.images)}",
