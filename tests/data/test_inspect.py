@@ -688,6 +688,22 @@ def test_what_a_file_leaves_open_is_told_and_the_section_loads(
     assert loaded(section, tmp_path) == (names, [])
 
 
+@pytest.mark.parametrize(
+    ("mask", "file", "text", "place"),
+    [
+        (COLORS[INDICES], "class_dict.csv", "name,r,g,b\nVoid,0,0,0\ncar,220,20,60\ncat,30,144,255\n", "[0, 0, 0]"),
+        (INDICES, "_classes.csv", "Pixel Value, Class\n0, unlabeled\n1, car\n2, cat\n", "0"),
+    ],
+)
+def test_what_is_named_like_no_class_is_asked_about(
+    mask: Any, file: str, text: str, place: str, tmp_path: Path
+) -> None:
+    section = inspect(named_folder(tmp_path, mask, {file: text}))
+    assert section.count("if that is no class") == 1
+    assert f"in 4 of 4 masks; if that is no class, move {place} to ignore\n" in section
+    assert len(loaded(section, tmp_path)[0]) == 3
+
+
 def test_names_that_yaml_would_read_otherwise_are_quoted_and_plain_ones_are_not(tmp_path: Path) -> None:
     strange = [
         "no",

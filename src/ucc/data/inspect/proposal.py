@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.inspect.class_names import ClassNames
+from ucc.data.inspect.class_names import VOID_NAMES, ClassNames
 from ucc.data.inspect.contents import BLACK, Contents, Meaning, text
 from ucc.data.inspect.ignored import class_reason
 from ucc.data.inspect.layout import Layout
@@ -57,6 +57,9 @@ def propose(held: Contents, names: ClassNames) -> Proposal:
         reason = class_reason(pixels) or f"since {names.source} names it"
         notes[IGNORE_INDEX] += f"; a class {reason}, else move 255 to ignore"
     order = [m for m in held.order if m not in ignore]
+    for meaning in order:
+        if names.of.get(meaning, "").lower() in VOID_NAMES and meaning != IGNORE_INDEX:
+            notes[meaning] += f"; if that is no class, move {text(meaning)} to ignore"
     colors = _class_colors(order, held.masks)
     called = _complete(order, held, names)
     classes = [
