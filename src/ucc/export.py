@@ -13,7 +13,8 @@ what tiles of a large image are blended by (`ucc.tiling`); nothing is computed f
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -84,16 +85,17 @@ def _serialized(
     newest = onnx.defs.onnx_opset_version()
     if opset > newest:
         raise UserError(f"export.opset = {opset}: the installed onnx knows opsets up to {newest}.")
-    program = torch.onnx.export(
-        ExportedGraph(segmenter).eval(),
-        (torch.zeros(EXAMPLE_SHAPE, dtype=torch.uint8),),
-        dynamo=True,
-        opset_version=opset,
-        input_names=[INPUT],
-        output_names=[*OUTPUTS, LOGITS],
-        dynamic_shapes={"image": {0: "batch", 1: "height", 2: "width"}},
-        verbose=False,
-    )
+    with _out_of_place(segmenter):
+        program = torch.onnx.export(
+            ExportedGraph(segmenter).eval(),
+            (torch.zeros(EXAMPLE_SHAPE, dtype=torch.uint8),),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[*OUTPUTS, LOGITS],
+            dynamic_shapes={"image": {0: "batch", 1: "height", 2: "width"}},
+            verbose=False,
+        )
     assert program is not None
     model = program.model_proto
     _strip(model)
@@ -102,6 +104,19 @@ def _serialized(
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+@contextmanager
+def _out_of_place(module: nn.Module) -> Iterator[None]:
+    """No activation writes over its input: to undo that in the graph takes the exporter a third of its time."""
+    parts = [vars(part) for part in module.modules() if vars(part).get("inplace")]
+    for part in parts:
+        part["inplace"] = False
+    try:
+        yield
+    finally:
+        for part in parts:
+            part["inplace"] = True
 
 
 def export_verified(
