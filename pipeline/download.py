@@ -1,9 +1,9 @@
 """Stage `download`: bring the data set into the canonical layout."""
 
+from ucc.stage import run_stage
 from ucc import paths
 from ucc.config import Params
 from ucc.data.sources import prepare_dataset, summarize
-from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:

@@ -1,5 +1,6 @@
 """Stage `evaluate`: how good the trained segmenter is on val or test, in tables and pictures."""
 
+from ucc.stage import run_stage
 from ucc import paths
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
@@ -10,7 +11,6 @@ from ucc.inference import choose_device
 from ucc.models.store import load_segmenter
 from ucc.panels import write_panels
 from ucc.pseudo_labels import CLASS_COLUMNS, hidden_truth, measure_pseudo_labels
-from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:

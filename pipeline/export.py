@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ucc.stage import run_stage
 from ucc import paths
 from ucc.config import Params
 from ucc.data.dataset import DatasetInfo
@@ -12,7 +13,6 @@ from ucc.export import export_verified, git_revision, read_metrics, with_all_par
 from ucc.files import write_json
 from ucc.models.store import load_segmenter
 from ucc.parity import parity_images, parity_report
-from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:

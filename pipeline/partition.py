@@ -1,11 +1,11 @@
 """Stage `partition`: which training images are labelled. Reads data/dataset, writes data/manifest.csv."""
 
+from ucc.stage import run_stage
 from ucc.config import Params
 from ucc.data.manifest import measured_samples
 from ucc.data.partition import describe_partition, make_partition
 from ucc.files import write_json
 from ucc.paths import DATASET, MANIFEST, PARTITION, RAW
-from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:

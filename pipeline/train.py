@@ -1,11 +1,11 @@
 """Train the segmenter that params.yaml describes."""
 
+from ucc.stage import run_stage
 from ucc import paths
 from ucc.config import Params
 from ucc.data.verdict import require_validated
 from ucc.distributed import rank
 from ucc.launch import must_start_processes, start_processes
-from ucc.stage import run_stage
 from ucc.training import TrainingPaths, train
 
 

@@ -1,5 +1,6 @@
 """Stage `validate`: stop before training on bad data. Writes its verdict and three reports below reports/."""
 
+from ucc.stage import run_stage
 from ucc.config import Params
 from ucc.data.manifest import Manifest
 from ucc.data.validation.page import write_page
@@ -7,7 +8,6 @@ from ucc.data.validation.result import describe_failure
 from ucc.data.validation.run import validate_dataset
 from ucc.data.verdict import write_verdict
 from ucc.paths import DATA_DOCS, DATASET, MANIFEST, VALIDATION_JSON, VALIDATION_PAGE, VERDICT
-from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:

@@ -17,8 +17,8 @@ import pytest
 from spoilt import CASES, UNLABELED, Case, Project, mask_of, replace_by_text
 from tiny import REPOSITORY
 
-from ucc.data.images import write_png
 from ucc.stage import run_stage
+from ucc.data.images import write_png
 
 STAGES = ("download", "partition", "validate")
 

@@ -11,12 +11,12 @@ from tiny import REPOSITORY, TINY
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig
 
+from ucc.stage import run_stage
 from ucc.config import Params
 from ucc.devices import joined_devices
 from ucc.errors import UserError
 from ucc.launch import must_start_processes, start_processes
 from ucc.params import load_params
-from ucc.stage import run_stage
 
 LoadParams = Callable[..., Params]
 

@@ -35,7 +35,7 @@ PLUMBING = {"ucc"} | {
     for name in (
         *("checkpoints", "config", "data.fetch", "data.verdict", "errors", "files", "launch", "memory", "nonfinite"),
         *("output", "overrides", "params", "paths", "pixel_limit", "progress", "relations", "signals", "stage"),
-        "torch_files",
+        *("startup", "torch_files"),
     )
 }
 
@@ -175,6 +175,13 @@ def test_each_stage_depends_on_the_data_that_its_script_names(stage: str) -> Non
 def test_a_segmenter_tells_the_parameters_that_its_training_depends_on_and_the_exported_file_all_the_others() -> None:
     assert list(TRAINED_WITH) == DVC["stages"]["train"]["params"]
     assert {*TRAINED_WITH, *DVC["stages"]["export"]["params"]} == set(PARAMS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stages_script_imports_first_what_the_other_imports_need(stage: str) -> None:
+    for file, first in ((f"pipeline/{stage}.py", "ucc.stage"), ("src/ucc/stage.py", "ucc.startup")):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.findall(r"^(?:from|import) (ucc[\w.]*)", text, re.MULTILINE)[0] == first
 
 
 def test_a_failed_validation_keeps_training_from_starting() -> None:

@@ -4,10 +4,10 @@ docker/run python -m ucc.fetch_weights                           # for model.bac
 docker/run python -m ucc.fetch_weights model.backbone=resnet50
 """
 
+from ucc.stage import run_stage
 from ucc.config import Params
 from ucc.models.encoder import classifier_network
 from ucc.models.weights import load_weights
-from ucc.stage import run_stage
 
 
 def main(params: Params) -> None:

@@ -7,13 +7,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-# Set before any stage imports the libraries that read them: no network at run time but what a user asked for.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-
 import yaml
 
+from ucc.startup import imports_are_done
 from ucc import paths
 from ucc.config import Params
 from ucc.errors import UserError, refused, some
@@ -34,6 +30,7 @@ def run_stage(main: Callable[[Params], None], wait: bool = True) -> None:
     Exits with status 1 and one message on a `UserError` or when the machine refuses (disk full, no permission),
     with 130 on Ctrl-C, and with 143 on SIGTERM where the work can be stopped.
     """
+    imports_are_done()
     try:
         with _as_recorded():
             params = load_params(overrides=sys.argv[1:])
