@@ -474,6 +474,24 @@ def test_the_focus_goes_on_when_the_button_that_had_it_disappears(page: Page, pi
     expect(page.locator("#canvas")).to_be_focused()
 
 
+def test_the_focus_stays_on_a_class_when_another_picture_is_pasted_that_shows_it(
+    page: Page, picture: Path, image: np.ndarray
+) -> None:
+    def paste(path: Path) -> None:
+        encoded = base64.b64encode(path.read_bytes()).decode()
+        page.evaluate(GIVE, ["paste", "clipboardData", [[encoded, path.name, "image/png"]]])
+        expect(page.locator("#status")).to_contain_text(path.name)
+
+    paste(picture)
+    page.focus("#legend li:nth-child(2) .row")
+    name = page.locator("#legend .row:focus .name").inner_text()
+    paste(write_image(picture.with_name("again.png"), image[::-1].copy()))
+    expect(page.locator("#legend .row:focus .name")).to_have_text(name)
+    paste(write_image(picture.with_name("red.png"), np.full((4, 4, 3), (255, 0, 0), np.uint8)))
+    expect(page.locator("#legend .row")).to_have_count(1)
+    expect(page.locator("#canvas")).to_be_focused()
+
+
 def with_limits(page: Page, service: str, **limits: int) -> None:
     """Load the page anew, from a service of other limits."""
 

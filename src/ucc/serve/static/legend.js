@@ -1,6 +1,6 @@
 // The classes with their colours and shares; a press on one shows it alone.
 
-import { element, percent } from "./dom.js";
+import { byId, element, percent } from "./dom.js";
 
 export class Legend {
   #list;
@@ -28,11 +28,13 @@ export class Legend {
   showShares(classes) {
     const present = classes.filter(({ share }) => share > 0).sort((a, b) => b.share - a.share);
     const missing = classes.filter(({ share }) => share === 0);
+    const focused = [...this.#rows].find(([, row]) => row === document.activeElement)?.[0];
     this.#rows = new Map(present.map((entry) => [entry.index, this.#row(entry)]));
     this.#list.classList.remove("one");
     this.#list.replaceChildren(...[...this.#rows.values()].map((row) => element("li", {}, [row])));
     this.#absent.hidden = missing.length === 0;
     this.#absent.textContent = `Not in this picture: ${missing.map(({ name }) => name).join(", ")}`;
+    if (focused !== undefined) (this.#rows.get(focused) ?? byId("canvas")).focus({ preventScroll: true });
   }
 
   /** Mark the class under the probe. */
