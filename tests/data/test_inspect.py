@@ -311,6 +311,25 @@ def test_an_ending_of_the_images_own_is_found(
     assert given == text
 
 
+def test_an_ending_of_some_images_is_none_where_others_are_named_like_the_masks(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "cow"):
+        for ending in ("", "_night"):
+            write_png(tmp_path / f"images/{name}{ending}.png", PHOTO)
+        write_png(tmp_path / f"masks/{name}.png", INDICES)
+    assert proposed(inspect(tmp_path))["folder"]["image_suffix"] == ""
+
+
+@pytest.mark.parametrize(("images", "masks"), [(".", "."), ("images", "masks")])
+def test_the_ending_of_images_fits_a_given_one_of_masks(images: str, masks: str, tmp_path: Path) -> None:
+    for name in ("cat", "dog", "cow"):
+        write_png(tmp_path / images / f"{name}_sat.png", PHOTO)
+        write_png(tmp_path / masks / f"{name}_sat_vis.png", PHOTO)
+        write_png(tmp_path / masks / f"{name}_gtFine_ids.png", INDICES)
+    section = proposed(inspect(tmp_path, mask_suffix="_gtFine_ids"))["folder"]
+    assert (section["image_suffix"], section["mask_suffix"]) == ("_sat", "_gtFine_ids")
+    assert proposed(inspect(tmp_path, images, masks, "_sat", "_gtFine_ids"))["folder"] == section
+
+
 def test_numbers_and_single_words_are_no_ending_of_images(tmp_path: Path) -> None:
     for name in ("cat_1", "cat_2", "dog_1", "dog_2", "cow_in_the_rain", "horse_on_a_hill"):
         write_png(tmp_path / f"images/{name}.png", PHOTO)

@@ -72,7 +72,7 @@ def guess_layout(
         if not any(folder.is_dir() for folder in folders(root, place).values()):
             raise UserError(f"{root / place}: no such folder.")
     if image_suffix is None:
-        image_suffix = _image_ending(root, images, masks)
+        image_suffix = _image_ending(root, images, masks, mask_suffix)
     if mask_suffix is None:
         mask_suffix = _mask_ending(root, images, masks, image_suffix)
     named_images, named_masks = match(images, masks, image_suffix, mask_suffix, Problems(root))
@@ -143,25 +143,32 @@ def _only_other(root: Path, masks: str) -> str:
     return others[0] if len(others) == 1 and masks != "." and not pictures else "."
 
 
-def _image_ending(root: Path, images: str, masks: str) -> str:
-    """What the names of images have beyond those of masks: nothing if any mask is named like an image, or more."""
-    stems = _stems(root, images, None if Path(images) == Path(masks) else masks, IMAGE_SUFFIXES)
+def _image_ending(root: Path, images: str, masks: str, mask_suffix: str | None) -> str:
+    """What the names of images have beyond those of masks: nothing if any mask is named like an image, or more.
+
+    Where `mask_suffix` is given, masks are what ends in it, and named like an image without it.
+    """
     if Path(images) == Path(masks):
-        of_masks = {stem for stem in stems if stem.endswith(MASK_ENDINGS)}
+        stems = _stems(root, images, None, IMAGE_SUFFIXES)
+        of_masks = {stem for stem in stems if stem.endswith(mask_suffix or MASK_ENDINGS)}
+        of_images = sorted(stems - of_masks)
     else:
         of_masks = _stems(root, masks, images, MASK_SUFFIXES)
-    of_images = sorted(stems - of_masks)
-    if _endings(set(of_images), of_masks):
+        of_images = sorted(_stems(root, images, masks, IMAGE_SUFFIXES))
+    if mask_suffix is not None:
+        of_masks = _shared(of_masks, mask_suffix)
+
+    def pairs(ending: str) -> int:
+        endings = _endings(_shared(of_images, ending), of_masks)
+        return max(endings.values(), default=0) if mask_suffix is None else endings[""]
+
+    if pairs(""):
         return ""
     beginnings = {stem[:end] for stem in of_masks for end in _marks(stem)}
     shared = (next((end for end in _marks(stem) if stem[:end] in beginnings), None) for stem in of_images)
     found = Counter(stem[end:] for stem, end in zip(of_images, shared, strict=True) if end is not None)
     # A number, or another word on each, is no ending, but what tells them apart.
     likely = [ending for ending, count in found.most_common(MOST_ENDINGS) if count >= MIN_REPEATED and words(ending)]
-
-    def pairs(ending: str) -> int:
-        return max(_endings(_shared(of_images, ending), of_masks).values())
-
     return max(likely, key=lambda ending: (pairs(ending), -len(ending), ending), default="")
 
 
