@@ -196,7 +196,24 @@ def test_images_without_the_ending_are_left_out_and_told(tmp_path: Path) -> None
     told = "images/: left out, since their names do not end in dataset.folder.image_suffix = _rgb: a_nir.png, b_nir.png"
     assert any(note.startswith(told) for note in info.provenance["notes"])
     assert "holds no .jpg, .jpeg, .png" in refused_anew(root, image_suffix="_x", mask_suffix="_gt")
-    assert "whose name ends in _x" in refused(root, image_suffix="_x", mask_suffix="_gt")
+    assert "whose name ends in _x before that" in refused(root, image_suffix="_x", mask_suffix="_gt")
+    assert "whose name ends in _gt.png before that" in refused(root, image_suffix="_rgb", mask_suffix="_gt.png")
+
+
+def test_misnamed_masks_beside_images_with_an_ending_are_told(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for name in "abcde":
+        image(root / f"{name}_sat.png")
+        image(root / f"{name}_nir.png")
+        mask(root / f"{name}_mask.png")
+    mask(root / "a_seg.png")
+    beside = {"images": ".", "masks": ".", "image_suffix": "_sat", "mask_suffix": "_mask"}
+    notes = prepared(root, **beside).provenance["notes"]
+    assert any("have a mask that ends in dataset.folder.mask_suffix = _mask: a_seg.png" in note for note in notes)
+    (root / "e_mask.png").rename(root / "e_masks.png")
+    (root / "d_mask.png").rename(root / "d_Mask.png")
+    told = "names must end in dataset.folder.mask_suffix = _mask, unlike d_Mask.png, e_masks.png"
+    assert told in refused_anew(root, **beside)
 
 
 def test_masks_without_the_suffix_are_named(mine: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from ucc.data.dataset import DESCRIPTION
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.naming import beyond
+from ucc.data.sources.naming import MASK_ENDINGS, beyond
 from ucc.data.sources.places import folders, has_star
 from ucc.data.sources.tree import files_below, shown
 from ucc.errors import every, some
@@ -73,8 +73,11 @@ def files_of(place: str, leave_out: Collection[Path], problems: Problems) -> dic
 
 def _is_mask(file: Path, image_suffix: str, mask_suffix: str) -> bool:
     """Whether a file is a mask rather than an image, where both lie in one place."""
-    of_image = len(image_suffix) > len(mask_suffix) and file.stem.endswith(image_suffix)
-    return file.stem.endswith(mask_suffix) and not of_image
+    if file.stem.endswith(mask_suffix):
+        return len(image_suffix) <= len(mask_suffix) or not file.stem.endswith(image_suffix)
+    # A misnamed one is to be told, rather than left out as a picture of another kind.
+    is_named_so = file.suffix.lower() in MASK_SUFFIXES and file.stem.lower().endswith(MASK_ENDINGS)
+    return is_named_so and not file.stem.endswith(image_suffix)
 
 
 def _tell_other_images(files: Paths, place: str, ending: str, problems: Problems) -> None:
@@ -127,7 +130,7 @@ def _by_key(files: Paths, place: str, ending: str, suffixes: Sequence[str], prob
             problems.add(f"{place}/: {same} share the name {key}; rename one of them")
         found.setdefault(key, file)
     if files and not found:
-        named = f" whose name ends in {ending}" if ending else ""
+        named = f" whose name ends in {ending} before that" if ending else ""
         problems.add(f"{place}/: holds no {', '.join(suffixes)} file{named}")
     return found
 
