@@ -712,6 +712,7 @@ def test_what_a_file_leaves_open_is_told_and_the_section_loads(
     [
         (COLORS[INDICES], "class_dict.csv", "name,r,g,b\nVoid,0,0,0\ncar,220,20,60\ncat,30,144,255\n", "[0, 0, 0]"),
         (INDICES, "_classes.csv", "Pixel Value, Class\n0, unlabeled\n1, car\n2, cat\n", "0"),
+        (COLORS[INDICES], "class_dict.csv", "name,r,g,b\nunknown,0,0,0\ncar,220,20,60\ncat,30,144,255\n", "[0, 0, 0]"),
     ],
 )
 def test_what_is_named_like_no_class_is_asked_about(
@@ -771,6 +772,8 @@ def test_names_that_yaml_would_read_otherwise_are_quoted_and_plain_ones_are_not(
         ("classes.txt", b"sky\n${cat}\ndog\n", "line 2: ${cat} cannot be a name in params.yaml"),
         ("classes.txt", "\ufeffcat\n".encode("utf-16"), "it is not text in UTF-8; save it as such"),
         ("classes.txt", b"\n\n", "it holds none"),
+        ("labels.txt", b"1 sky\n2 cat\n\n3 dog\n", "each line begins with a number, and names go by the number of the"),
+        ("labels.txt", b"0: sky\n1: cat\n2: dog\n", "each line begins with a number"),
         ("labels.txt", b"x\n" * 257, "it has more than 256 lines"),
         ("labels.txt", b"x" * (2**20 + 1), "it is larger than 1 MB"),
     ],

@@ -290,6 +290,17 @@ def test_an_image_of_a_nested_folder_that_is_listed_by_its_path_gets_a_hint(copy
     assert expected in str(caught.value)
 
 
+def test_an_image_that_is_listed_with_the_ending_that_it_had_gets_a_hint(copy: Path, tmp_path: Path) -> None:
+    _add(copy, "train", "x__b", value=9, shown=(0,))
+    (tmp_path / "ids.txt").write_text("x/b_sat.png\nx__b_sat\n02sat\n")
+    with pytest.raises(UserError) as caught:
+        make_partition(copy, _params("1/2", labeled_ids=tmp_path / "ids.txt"), NO_DOWNLOADS)
+    expected = (
+        "no such training image: x/b_sat.png (did you mean x__b?), train/x__b_sat (did you mean x__b?), train/02sat"
+    )
+    assert f"{expected}\n" in f"{caught.value}\n"
+
+
 @pytest.mark.parametrize("content", [None, "# nothing\n"])
 def test_a_missing_or_empty_list_names_its_key(dataset: Path, tmp_path: Path, content: str | None) -> None:
     if content is not None:

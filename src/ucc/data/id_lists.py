@@ -38,10 +38,12 @@ def given_ids(train: Mapping[str, Sample], params: PartitionParams) -> tuple[lis
 
 
 def _hint(id_: str, train: Mapping[str, Sample]) -> str:
-    """What an id may mean that is a path: images of nested folders have flat names, without suffix."""
+    """What an id may mean that is a path: images of nested folders have flat names, without suffix or ending."""
     path = PurePosixPath(id_.removeprefix("train/"))
     flat = [f"train/{text.replace('/', NEST)}" for text in (str(path), str(path.parent / path.stem))]
-    near = next((text for text in flat if text in train), None)
+    bare = flat[-1]
+    begun = [bare[:at] for at in range(len(bare) - 1, 0, -1) if bare[at] in "_.-"]
+    near = next((text for text in (*flat, *begun) if text in train), None)
     return f" (did you mean {near.removeprefix('train/')}?)" if near else ""
 
 

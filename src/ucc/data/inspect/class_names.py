@@ -15,7 +15,7 @@ from ucc.data.sources.listing import Problems
 from ucc.errors import UserError, some
 
 # With such a name a file agrees that 255 is no class.
-VOID_NAMES = ("ignore", "ignored", "void", "unlabeled", "unlabelled")
+VOID_NAMES = ("ignore", "ignored", "void", "unknown", "unlabeled", "unlabelled")
 
 
 @dataclass(frozen=True)

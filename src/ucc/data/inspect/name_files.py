@@ -22,6 +22,7 @@ LARGEST = 2**20  # bytes
 MOST_LINES = 256  # a mask of 8 bits has no more values
 
 _LABEL = re.compile(r"(?P<name>.*?):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?")
+_NUMBERED = re.compile(r"\d+\W")  # 1 cat, 1: cat, 1,cat
 
 Lines = Iterator[tuple[int, str]]
 Pairs = Iterator[tuple[Meaning, str]]
@@ -132,6 +133,9 @@ def _by_line(text: str) -> Pairs:
         first = 2
     if len(lines) >= MOST_LINES + first:
         raise UserError(f"it has more than {MOST_LINES} lines, so that it is no list of classes")
+    written = [line for _, line in lines if line]
+    if written and all(map(_NUMBERED.match, written)):
+        raise UserError("each line begins with a number, and names go by the number of the line: take the numbers out")
     for number, line in lines[first - 1 :]:
         if line:
             yield number - first, _name(number, line)
