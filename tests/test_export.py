@@ -103,6 +103,25 @@ def test_each_kind_of_backbone_computes_what_torch_computes_at_any_size(backbone
         assert_same_as_torch(segmenter, tmp_path / "m.onnx", random_images(*shape))
 
 
+def test_activations_write_in_place_but_while_the_graph_is_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = tiny_segmenter()
+    activations = nn.Sequential(nn.ReLU(inplace=True), nn.Hardswish(inplace=False))
+    segmenter.heads[0].add_module("activations", activations)
+    traced = []
+
+    def fail(graph: nn.Module, *_: Any, **__: Any) -> None:
+        traced.extend(part.inplace for part in graph.modules() if "inplace" in vars(part))
+        raise RuntimeError("no graph")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(RuntimeError, match="no graph"):
+        export_segmenter(segmenter, FACTS, METRICS, "c0ffee", tmp_path / "m.onnx", opset=18)
+    assert set(traced) == {False}
+    assert [part.inplace for part in activations] == [True, False]
+
+
 def test_uncertainty_from_one_sum_is_that_of_the_softmax(tiny: Segmenter) -> None:
     images = torch.from_numpy(random_images(2, 33, 47))
     with torch.inference_mode():

@@ -53,6 +53,14 @@ def test_a_stage_gets_the_parameters_and_the_overrides_of_its_command_line(tmp_p
     assert done.returncode == 0
 
 
+def test_garbage_is_looked_for_as_usual_in_a_stage_but_not_among_what_it_imported(tmp_path: Path) -> None:
+    usual = subprocess.run(
+        [sys.executable, "-c", "import gc; print(gc.get_threshold())"], capture_output=True, text=True, check=True
+    ).stdout
+    done = run_script(tmp_path, "import gc; print(gc.get_threshold()); print(gc.get_freeze_count() > 10_000)")
+    assert done.stdout == f"{usual}True\n"
+
+
 def test_a_misspelt_key_ends_a_stage_with_one_line_that_names_it(tmp_path: Path) -> None:
     done = run_script(tmp_path, "print('started')", change=("head_width:", "head_widht:"))
     assert done.returncode == 1
