@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,18 @@ def test_the_ending_of_images_fits_a_given_one_of_masks(images: str, masks: str,
     section = proposed(inspect(tmp_path, mask_suffix="_gtFine_ids"))["folder"]
     assert (section["image_suffix"], section["mask_suffix"]) == ("_sat", "_gtFine_ids")
     assert proposed(inspect(tmp_path, images, masks, "_sat", "_gtFine_ids"))["folder"] == section
+
+
+@pytest.mark.parametrize("of_mask", ["_mask", "_maße"])
+def test_accents_may_be_composed_in_images_otherwise_than_in_masks(of_mask: str, tmp_path: Path) -> None:
+    for name in "üéå":
+        write_png(tmp_path / "images" / unicodedata.normalize("NFD", f"{name}_größe.png"), PHOTO)
+        write_png(tmp_path / "masks" / unicodedata.normalize("NFC", f"{name}{of_mask}.png"), INDICES)
+    text = inspect(tmp_path)
+    section = proposed(text)["folder"]
+    assert (section["image_suffix"], section["mask_suffix"]) == ("_größe", of_mask)
+    given = inspect(tmp_path, image_suffix=unicodedata.normalize("NFD", "_größe"), mask_suffix=of_mask)
+    assert unicodedata.normalize("NFC", given) == text
 
 
 def test_numbers_and_single_words_are_no_ending_of_images(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Guessing where a folder keeps its images and masks."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,7 +241,8 @@ def _mask_folders(folder: Path, root: Path) -> Iterator[str]:
 
 
 def _stems(root: Path, place: str, leave_out: str | None, suffixes: Iterable[str]) -> set[str]:
-    """Paths of the pictures of a place without their suffix."""
+    """Paths of the pictures of a place without their suffix, in one spelling of accents."""
     left = folders(root, leave_out).values() if leave_out else ()
     files = files_of(place, tuple(left), Problems(root))
-    return {path.with_name(file.stem).as_posix() for file, path in files.items() if file.suffix.lower() in suffixes}
+    pictures = [path.with_name(file.stem) for file, path in files.items() if file.suffix.lower() in suffixes]
+    return {unicodedata.normalize("NFC", path.as_posix()) for path in pictures}

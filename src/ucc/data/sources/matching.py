@@ -25,6 +25,7 @@ def match(images: str, masks: str, image_suffix: str, mask_suffix: str, problems
     names of images and masks have beyond it. In one place for both, the longer of the two tells them apart.
     """
     root = problems.root
+    image_suffix, mask_suffix = (unicodedata.normalize("NFC", text) for text in (image_suffix, mask_suffix))
     if Path(images) == Path(masks):
         files = files_of(images, (), problems)
         mask_files = {file: path for file, path in files.items() if _is_mask(file, image_suffix, mask_suffix)}
@@ -73,16 +74,16 @@ def files_of(place: str, leave_out: Collection[Path], problems: Problems) -> dic
 
 def _is_mask(file: Path, image_suffix: str, mask_suffix: str) -> bool:
     """Whether a file is a mask rather than an image, where both lie in one place."""
-    if file.stem.endswith(mask_suffix):
-        return len(image_suffix) <= len(mask_suffix) or not file.stem.endswith(image_suffix)
+    if _stem(file).endswith(mask_suffix):
+        return len(image_suffix) <= len(mask_suffix) or not _stem(file).endswith(image_suffix)
     # A misnamed one is to be told, rather than left out as a picture of another kind.
     is_named_so = file.suffix.lower() in MASK_SUFFIXES and file.stem.lower().endswith(MASK_ENDINGS)
-    return is_named_so and not file.stem.endswith(image_suffix)
+    return is_named_so and not _stem(file).endswith(image_suffix)
 
 
 def _tell_other_images(files: Paths, place: str, ending: str, problems: Problems) -> None:
     """Pictures without `ending` are of another kind: depth beside colour."""
-    others = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.stem.endswith(ending)]
+    others = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not _stem(f).endswith(ending)]
     if others:
         problems.note(
             f"{place}/: left out, since their names do not end in dataset.folder.image_suffix = {ending}: "
@@ -95,7 +96,7 @@ def _tell_other_endings(files: Paths, place: str, ending: str, images: Files, ma
     left_out: list[Path] = []
     misnamed: list[Path] = []
     for file, path in files.items():
-        if file.suffix.lower() in MASK_SUFFIXES and not file.stem.endswith(ending):
+        if file.suffix.lower() in MASK_SUFFIXES and not _stem(file).endswith(ending):
             name = unicodedata.normalize("NFC", path.with_name(file.stem).as_posix())
             image, further = beyond(name, images) or ("", "")
             # cat_mask_1 beside cat_mask may well be the mask of a second object.
@@ -120,10 +121,9 @@ def _by_key(files: Paths, place: str, ending: str, suffixes: Sequence[str], prob
         problems.note(f"{place}/: left out, since not {', '.join(suffixes)}: {names}")
     found: Files = {}
     for file, path in files.items():
-        if file.suffix.lower() not in suffixes or not file.stem.endswith(ending):
+        if file.suffix.lower() not in suffixes or not _stem(file).endswith(ending):
             continue
-        key = (path.parent / file.stem.removesuffix(ending)).as_posix()
-        # One name, two spellings: file systems differ in how they compose accents.
+        key = (path.parent / _stem(file).removesuffix(ending)).as_posix()
         key = unicodedata.normalize("NFC", key)
         if key in found:
             same = f"{shown_in(place, found[key], root)} and {shown_in(place, file, root)}"
@@ -133,6 +133,11 @@ def _by_key(files: Paths, place: str, ending: str, suffixes: Sequence[str], prob
         named = f" whose name ends in {ending} before that" if ending else ""
         problems.add(f"{place}/: holds no {', '.join(suffixes)} file{named}")
     return found
+
+
+def _stem(file: Path) -> str:
+    """A name without suffix, in one spelling: file systems differ in how they compose accents."""
+    return unicodedata.normalize("NFC", file.stem)
 
 
 def shown_in(place: str, file: Path, root: Path) -> str:
