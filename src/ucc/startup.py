@@ -9,7 +9,7 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 
 # Imports make a million objects and hardly any garbage: to look for it among them again and again, and once more at the
-# end of the process, takes nearly as long as they themselves (benchmarks/startup.py).
+# end of the process, takes half as long as they themselves (benchmarks/startup.py).
 _USUAL = gc.get_threshold()
 gc.set_threshold(100_000, 50, 100)
 

@@ -38,6 +38,7 @@ def test_a_project_that_is_a_part_of_a_repository_has_its_experiments_found(plan
 def test_an_experiment_from_before_there_was_a_key_counts_as_the_run_that_it_was(plan: Plan, repository: Path) -> None:
     params = asdict(plan.runs[1].params)
     del params["evaluate"]["split"]
+    del params["dataset"]["folder"]["image_suffix"]
     commit_experiment(repository, "older", params, {"head_1": {"miou": 42.0}, "manifest": "cafe"})
     assert finished_runs(repository)[identity(asdict(plan.runs[1].params))].figures["head_1"] == 42.0
 
