@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ucc.errors import UserError, require_file
+from ucc.providers import find_providers, open_session, short_name
 from ucc.tiling import ALIGNMENT, blended_rows, label_rows, label_strips, segment_tiles
 
 FORMAT = "2"
@@ -54,7 +55,7 @@ class Segmentation(NamedTuple):
 
 
 class Segmenter:
-    """A file that the stage `export` wrote, ready to segment images on the CPU.
+    """A file that the stage `export` wrote, ready to segment images.
 
     Other processes can be handed one: they load the file anew.
 
@@ -64,13 +65,23 @@ class Segmenter:
         tile: images with a longer side are segmented in tiles of this many pixels, so that memory stays bounded;
             0 takes every image whole.
         overlap: pixels that neighbouring tiles share at least; `ucc.tiling` says what tiles change and what not.
+        providers: onnxruntime's execution providers, in full or as `cuda`, the preferred first; what they cannot
+            compute the CPU does.
 
     Raises:
         UserError: if the file is missing, no ONNX model, or not one that this version can use, if `threads` is no
-            number of threads, or if `tile` and `overlap` do not go together.
+            number of threads, if `tile` and `overlap` do not go together, or if a provider is missing or does not
+            start.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0, tile: int = TILE, overlap: int = OVERLAP) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int = 0,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
+        providers: Sequence[str] = ("cpu",),
+    ) -> None:
         path = Path(path)
         check_tiles(tile, overlap)
         if not _is_whole(threads) or threads < 0:
@@ -79,12 +90,10 @@ class Segmenter:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors have no base class of their own
-            raise UserError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())}).") from error
+        found = find_providers(providers)
+        self._session = open_session(path, options, found)
         self._read_metadata(path)
-        self._arguments = (path.absolute(), threads, tile, overlap)
+        self._arguments = (path.absolute(), threads, tile, overlap, tuple(map(short_name, found)))
         self._run_options = onnxruntime.RunOptions()
         # Tiles need no class map of their own: it would cost more memory than the network.
         self._run_options.only_execute_path_to_fetches = True
@@ -130,6 +139,11 @@ class Segmenter:
     def overlap(self) -> int:
         """Pixels that neighbouring tiles share at least."""
         return self._arguments[3]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What computes it, the preferred first: `("cuda", "cpu")`."""
+        return self._arguments[4]
 
     @property
     def classes(self) -> tuple[str, ...]:

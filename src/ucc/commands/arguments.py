@@ -16,6 +16,18 @@ def natural(text: str) -> int:
     return _at_least(0, text)
 
 
+def add_providers(parser: argparse.ArgumentParser) -> None:
+    """`--provider NAME,...`: `options.provider` is what `ucc.Segmenter` takes as `providers`."""
+    parser.add_argument(
+        "--provider",
+        type=lambda text: text.split(","),
+        default=["cpu"],
+        metavar="NAME,...",
+        help="what onnxruntime computes with, the preferred first: cuda, tensorrt, coreml, ... (default: cpu, which "
+        "also does what the others cannot)",
+    )
+
+
 def check_model_name(name: str) -> str:
     """The name that a served model is to have: a folder is called so, and it stands in addresses.
 

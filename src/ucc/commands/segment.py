@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ucc.commands.arguments import natural, positive
+from ucc.commands.arguments import add_providers, natural, positive
 from ucc.commands.inputs import KINDS, SHARES, Input, check_outputs, find_inputs
 from ucc.commands.shares import Shares, Tally, describe, read_shares, write_shares
 from ucc.errors import UserError
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     check_outputs(inputs, options.out, options.only)
     if not options.model.is_file():
         raise UserError(f"{options.model}: no such file. The stage `export` writes it; --model names another.")
-    segmenter = Segmenter(options.model, options.threads, options.tile, options.overlap)
+    segmenter = Segmenter(options.model, options.threads, options.tile, options.overlap, options.provider)
     read_shares(options.out, segmenter.classes)
     cv2.setNumThreads(options.threads or -1)
     return segment_all(segmenter, inputs, options.out, options.only, options.batch)
@@ -184,6 +184,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     )
     parser.add_argument("--batch", type=positive, default=1, help="images of equal size to run at once (default: 1)")
     parser.add_argument("--threads", type=natural, default=0, help="0 (default): as many as there are cores")
+    add_providers(parser)
     parser.add_argument(
         "--tile",
         type=natural,

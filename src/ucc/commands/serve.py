@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ucc.commands.arguments import check_model_name, positive
+from ucc.commands.arguments import add_providers, check_model_name, positive
 from ucc.errors import UserError
 from ucc.pixel_limit import MAX_PIXELS, limit_decoders
 from ucc.serve.limits import Limits
@@ -53,12 +53,15 @@ def _serve(options: Any) -> int:
         raise UserError(
             f"ucc serve needs the package {error.name}: pip install '.[serve]' in the folder of this project."
         ) from error
-    app = create_app(Segmenter(options.model, threads=1), limits, check_model_name(options.name))
+    segmenter = Segmenter(options.model, threads=1, providers=options.provider)
+    app = create_app(segmenter, limits, check_model_name(options.name))
     with listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         print(
-            f"{options.model} at http://{address} ({limits.concurrency} at once, {limits.waiting} may wait)", flush=True
+            f"{options.model} at http://{address} "
+            f"({segmenter.providers[0]}, {limits.concurrency} at once, {limits.waiting} may wait)",
+            flush=True,
         )
         times = (options.drain_seconds, options.end_seconds, options.keep_alive_seconds or KEEP_ALIVE_SECONDS)
         return serve(app, listener, *times, options.access_log)
@@ -116,6 +119,7 @@ def _parse(arguments: Sequence[str]) -> Any:
         metavar="S",
         help="then, for what has begun to be finished (default: %(default)g)",
     )
+    add_providers(parser)
     parser.add_argument("--access-log", action="store_true", help="log every request, with its status and seconds")
     return parser.parse_args(arguments)
 
