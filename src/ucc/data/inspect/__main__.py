@@ -17,6 +17,7 @@ from ucc.data.inspect.class_names import class_names
 from ucc.data.inspect.contents import contents
 from ucc.data.inspect.ignored import ignored_warning
 from ucc.data.inspect.layout import alternatives, guess_layout, perhaps
+from ucc.data.inspect.polygon_files import polygons_hint
 from ucc.data.inspect.proposal import propose, section
 from ucc.data.inspect.survey import (
     describe,
@@ -86,12 +87,12 @@ def inspect(
     ]
     _tell(lines, problems)
     if not facts:
-        raise UserError(f"{root / layout.masks}: no mask that can be read; see the warnings.")
+        raise UserError(f"{root / layout.masks}: no mask that can be read; see the warnings.{polygons_hint(root)}")
     if not masked:
         raise UserError(
             f"{root}: no mask in {layout.masks}/ is named like an image in {layout.images}/; see the warnings."
             f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
-            "or --mask-suffix TEXT."
+            f"or --mask-suffix TEXT.{polygons_hint(root)}"
         )
     held = contents(facts)
     of_names = Problems(root)

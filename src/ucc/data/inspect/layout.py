@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ucc.data.inspect.polygon_files import polygons_hint
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of, match
 from ucc.data.sources.naming import (
+    IMAGE_FOLDERS,
     MASK_ENDINGS,
+    MASK_FOLDERS,
     MASK_WORDS,
     MIN_REPEATED,
     RENDERING_WORDS,
@@ -22,12 +25,6 @@ from ucc.data.sources.places import STAR, folder_names, folders
 from ucc.data.sources.tree import files_below
 from ucc.errors import UserError, some
 
-# Names in use, in order of preference, whatever their case.
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "jpegimages", "rgb", "inputs", "images_png")
-MASK_FOLDERS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentationclasspng"),
-    *("segmentations", "segmentation", "ground_truth", "groundtruth", "gt", "targets", "masks_png"),
-)
 VAL_SHARE = 0.2
 DEEPEST = 3  # folders below the root in which masks are looked for
 MOST_ENDINGS = 10  # of images that are compared, the commonest
@@ -63,6 +60,9 @@ def guess_layout(
         raise UserError(f"{root}: cannot be read ({error.strerror}).") from error
     if masks is None:
         masks = _named(root, MASK_FOLDERS, MASK_SUFFIXES)
+        # As in COCO: polygons, and no masks.
+        if masks and not _holds(root / masks, MASK_SUFFIXES) and _holds(root / masks, [".json"]):
+            masks = None
     if masks is None and images is None:
         images, masks = _below_splits(root) or (".", ".")
     masks = masks or images or "."
@@ -199,6 +199,7 @@ def _mask_ending(root: Path, images: str, masks: str, image_suffix: str) -> str:
             raise UserError(
                 f"{root / masks}: no masks to be seen, neither in a folder such as masks or labels nor beside the "
                 f"images as NAME_mask.png.{hint} Name them with --masks FOLDER or --mask-suffix TEXT."
+                f"{polygons_hint(root)}"
             )
         return _ranked(found)[0]
     shared = _shared(_stems(root, images, masks, IMAGE_SUFFIXES), image_suffix)

@@ -17,6 +17,7 @@ from ucc.data.sources.places import folder_names, folders
 from ucc.data.sources.tree import FORBIDDEN_CATEGORIES, shown
 from ucc.errors import UserError, some
 
+PIXEL_VALUES = "_classes.csv"
 IGNORED = "__ignore__"  # what belongs to no class, by labelme
 LARGEST = 2**20  # bytes
 MOST_LINES = 256  # a mask of 8 bits has no more values
@@ -66,6 +67,19 @@ def name_files(root: Path, masks: str, problems: Problems) -> Iterator[NameFile]
             )
         elif found:
             yield NameFile(next(iter(found)), by, next(iter(found.values())))
+
+
+def read_pixel_values(path: Path) -> dict[int, str]:
+    """The classes by value of a file such as Roboflow's `_classes.csv`.
+
+    Raises:
+        UserError: if it cannot be read, or a value has several names.
+    """
+    try:
+        names = _names(path, _pixel_values)
+        return {value: name for value, (name,) in names.items() if isinstance(value, int)}
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: no list of classes by value ({error}); mend or remove it.") from error
 
 
 def _is_file(path: Path) -> bool:
@@ -143,7 +157,7 @@ def _by_line(text: str) -> Pairs:
 
 _FORMATS: dict[str, tuple[By, Callable[[str], Pairs]]] = {
     "labelmap.txt": (By.COLOR, _labelmap),
-    "_classes.csv": (By.VALUE, _pixel_values),
+    PIXEL_VALUES: (By.VALUE, _pixel_values),
     "class_dict.csv": (By.COLOR, _color_rows),
     "class_dict_seg.csv": (By.COLOR, _color_rows),
     "class_names.txt": (By.LINE, _by_line),

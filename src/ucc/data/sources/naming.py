@@ -5,6 +5,12 @@ from collections.abc import Collection
 
 from ucc.data.dataset import SPLITS
 
+# Folders of images and of masks, in order of preference, whatever their case.
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "photos", "jpegimages", "rgb", "inputs", "images_png")
+MASK_FOLDERS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentationclasspng"),
+    *("segmentations", "segmentation", "ground_truth", "groundtruth", "gt", "targets", "masks_png"),
+)
 # What people put behind an image's name to name its mask.
 MASK_ENDINGS = ("_mask", "-mask", "_masks", "_label", "_labels", "_seg", "_segmentation", "_gt", "_annotation", ".mask")
 MASK_WORDS = (

@@ -1,0 +1,113 @@
+"""labelme's JSON: one file for each image, of its name, beside it or in a folder of the same structure.
+
+Format: github.com/wkentaro/labelme; X-AnyLabeling and others write it, too.
+"""
+
+import base64
+import binascii
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ucc.data.polygons.annotations import Annotated, Annotations, Shape, entry, load_json, numbers, pixels
+from ucc.data.polygons.regions import Bitmap, Outlines, Region
+from ucc.data.sources.listing import Problems
+from ucc.data.sources.tree import files_below
+from ucc.errors import UserError
+
+SUFFIX = ".json"
+CIRCLE_POINTS = 72  # 0.1 % of the radius off at most
+AREALESS = ("point", "points", "line", "linestrip")
+
+
+def is_labelme(content: Any) -> bool:
+    """Whether it looks like the JSON of one image."""
+    return isinstance(content, Mapping) and isinstance(content.get("shapes"), list)
+
+
+def read_labelme(folder: Path) -> Annotations:
+    """All images of which there is such a file in the folder or below.
+
+    Raises:
+        UserError: if there is none, or one is damaged.
+    """
+    images, notes = [], []
+    left_out: Counter[str] = Counter()
+    problems = Problems(folder)
+    files = [path for path in files_below(folder, problems) if path.suffix.lower() == SUFFIX]
+    problems.raise_if_any("Mend these, then draw again.")
+    for path in files:
+        content = load_json(path)
+        if is_labelme(content):
+            images.append(_annotated(folder, path, content, left_out))
+        else:
+            notes.append(f"{path} holds no shapes of labelme and is left out")
+    if not images:
+        raise UserError(f"{folder}: no JSON of labelme in it or below.")
+    return Annotations(
+        labels=sorted({shape.label for image in images for shape in image.shapes}),
+        images=images,
+        suffixed=False,
+        notes=[
+            *notes,
+            *(f"{count} shapes of kind {kind} have no area and are left out" for kind, count in left_out.items()),
+        ],
+    )
+
+
+def _annotated(folder: Path, path: Path, content: Any, left_out: Counter[str]) -> Annotated:
+    sized = content.get("imageHeight") is not None
+    shapes = []
+    for index, shape in enumerate(content["shapes"]):
+        where = f"{path}: shape {index} (counted from 0)"
+        label = entry(shape, "label", str, where)
+        kind = shape.get("shape_type") or "polygon"  # as files of before it had a kind mean
+        if kind in AREALESS:
+            left_out[kind] += 1
+        else:
+            shapes.append(Shape(label, _region(kind, shape, where)))
+    return Annotated(
+        name=path.relative_to(folder).with_suffix("").as_posix(),
+        size=pixels(content, "imageHeight", "imageWidth", str(path)) if sized else None,
+        shapes=shapes,
+        where=str(path),
+    )
+
+
+def _region(kind: str, shape: Any, where: str) -> Region:
+    points = [numbers(point, where) for point in entry(shape, "points", list, where)]
+    if any(len(point) != 2 for point in points):
+        raise UserError(f"{where}: points are pairs of numbers; save it again.")
+    if kind == "mask" and len(points) == 2:
+        return _bitmap(shape, points, where)
+    if kind == "circle" and len(points) == 2:
+        return Outlines([_circle(*points)])
+    if kind == "rectangle" and len(points) == 2:
+        (left, top), (right, bottom) = points
+        return Outlines([[left, top, right, top, right, bottom, left, bottom]])
+    if kind in ("polygon", "rectangle", "rotation", "oriented_rectangle") and len(points) >= 3:
+        return Outlines([[value for point in points for value in point]])
+    raise UserError(f"{where}: a {kind} of {len(points)} points cannot be drawn; draw a polygon, or remove it.")
+
+
+def _circle(centre: list[float], rim: list[float]) -> list[float]:
+    radius = math.dist(centre, rim)
+    angles = [2 * math.pi * step / CIRCLE_POINTS for step in range(CIRCLE_POINTS)]
+    return [value for a in angles for value in (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a))]
+
+
+def _bitmap(shape: Any, points: list[list[float]], where: str) -> Region:
+    """A picture of the object, stored as text, whose upper left corner is the first point."""
+    try:
+        encoded = base64.b64decode(entry(shape, "mask", str, where), validate=True)
+    except binascii.Error as error:
+        raise UserError(f"{where}: its mask is damaged; save it again.") from error
+    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE) if encoded else None
+    if picture is None:
+        raise UserError(f"{where}: its mask is no picture; save it again.")
+    return Bitmap(picture > 0, top=int(points[0][1]), left=int(points[0][0]))
