@@ -89,6 +89,7 @@ def named_folder(tmp_path: Path, mask: Any, files: dict[str, str]) -> Path:
             [],
         ),
         (INDICES, "class_names.txt", "_background_\ncar\ncat", ("_background_", "car", "cat"), []),
+        (INDICES, "masks/Classes.TXT", "sky\ncar\ncat\n", ("sky", "car", "cat"), []),
         (INDICES, "classes.txt", "sky\ncar\ncat\n\n", ("sky", "car", "cat"), []),
         (ignoring_mask, "masks/labels.txt", BOM + "__ignore__\n_background_\ncat\n", ("_background_", "cat"), [255]),
         (ignoring_mask, "labels.txt", "sky\ncat\n", ("sky", "cat"), [255]),

@@ -52,9 +52,10 @@ def name_files(root: Path, masks: str, problems: Problems) -> Iterator[NameFile]
     One that cannot be used, or that another of the same name contradicts, is added to `problems` when its turn comes.
     """
     places = dict.fromkeys([root, *(root / name for name in folder_names(root)), *folders(root, masks).values()])
+    files = [_files(place) for place in places]
     for file_name, (by, read) in _FORMATS.items():
         found = {}
-        for path in filter(_is_file, (place / file_name for place in places)):
+        for path in (there[file_name] for there in files if file_name in there):
             place = shown(path.relative_to(root))
             try:
                 found[place] = _names(path, read)
@@ -82,11 +83,14 @@ def read_pixel_values(path: Path) -> dict[int, str]:
         raise UserError(f"{path}: no list of classes by value ({error}); mend or remove it.") from error
 
 
-def _is_file(path: Path) -> bool:
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of names there, by their usual names, whatever the case in which they are written."""
     try:
-        return path.is_file()
+        # Of two that differ in case alone the one in the usual case counts, which comes last.
+        entries = sorted(folder.iterdir(), key=lambda entry: (entry.name == entry.name.lower(), entry.name))
+        return {entry.name.lower(): entry for entry in entries if entry.name.lower() in _FORMATS and entry.is_file()}
     except OSError:
-        return False  # in a folder that may not be entered, which those who list it tell
+        return {}  # a folder that may not be read or is none, which those who list it tell
 
 
 def _names(path: Path, read: Callable[[str], Pairs]) -> dict[Meaning, tuple[str, ...]]:
