@@ -138,10 +138,15 @@ def _below_splits(root: Path) -> tuple[str, str] | None:
 
 
 def _only_other(root: Path, masks: str) -> str:
-    """The one folder beside that of the masks, if all pictures are in the two; else the root itself."""
+    """The one folder beside that of the masks, if all pictures are in the two; else the root itself.
+
+    So it is, too, where masks are in a folder of that name: masks/train/x.png is of train/x.jpg.
+    """
     others = [name for name in folder_names(root) if not Path(masks).is_relative_to(name)]
     pictures = any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in root.iterdir() if entry.name[0] != ".")
-    return others[0] if len(others) == 1 and masks != "." and not pictures else "."
+    if len(others) != 1 or masks == "." or pictures or others[0] in folder_names(root / masks):
+        return "."
+    return others[0]
 
 
 def _image_ending(root: Path, images: str, masks: str, mask_suffix: str | None) -> str:

@@ -1,54 +1,73 @@
-"""JSON files of annotation tools, where there are polygons rather than masks, and the command that draws these."""
+"""Files of annotation tools that hold polygons where masks are looked for, and the command that draws masks of them."""
 
 import json
+import os
 import shlex
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ucc.data.dataset import IMAGE_SUFFIXES
+import yaml
+
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.naming import IMAGE_FOLDERS, split_named
+from ucc.data.sources.naming import IMAGE_FOLDERS
 from ucc.data.sources.places import folder_names
 from ucc.data.sources.tree import files_below, shown
 from ucc.errors import some
 
 LARGEST = 2**30  # bytes; all of COCO's 118 000 images take half of it
-MOST = 100  # files that are looked at
+MOST = 100  # files of a kind that are looked at
+BOX = 5  # numbers in a line of YOLO's that holds no outline
 
 
 def polygons_hint(root: Path) -> str:
-    """How to draw masks from the JSON files below `root`, on lines of their own; nothing if none holds polygons."""
-    files = [path for path in files_below(root, Problems(root)) if path.suffix.lower() == ".json"]
-    found: dict[Path, str] = {}
-    for path in files[:MOST]:
-        content, name = _content(path), shown(path.relative_to(root))
+    """How to draw masks from the polygons below `root`, on lines of their own; nothing if there are none."""
+    files = files_below(root, Problems(root))
+    found: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in _first(files, ".json"):
+        content = _content(path)
         if all(isinstance(content.get(key), list) for key in ("images", "annotations", "categories")):
-            found[path] = name
+            found["COCO"].append(path)
         elif isinstance(content.get("shapes"), list):
-            found.setdefault(path.parent, name)
-    commands = "".join(f"\n    {_command(root, source)}" for source in found)
-    return f"\nThere are polygons in {some(found.values())}. To draw masks of such:{commands}" if found else ""
+            found["labelme"].append(path)
+    if any(map(_has_outline, _first(files, ".txt"))):
+        found["YOLO"] = [path for path in _first(files, ".yaml", ".yml") if "names" in _content(path)][:1]
+    sources = {
+        "COCO": found["COCO"],
+        # One folder, since classes get their values from all files together.
+        "labelme": [Path(os.path.commonpath([path.parent for path in found["labelme"]]))] if found["labelme"] else [],
+        "YOLO": found["YOLO"],
+    }
+    commands = "".join(f"\n    {_command(root, paths)}" for paths in sources.values() if paths)
+    names = some(shown(path.relative_to(root)) for paths in found.values() for path in paths)
+    return f"\nThere are polygons in {names}. To draw masks of them:{commands}" if commands else ""
+
+
+def _first(files: list[Path], *suffixes: str) -> list[Path]:
+    return [path for path in files if path.suffix.lower() in suffixes][:MOST]
 
 
 def _content(path: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST else {}
-    except (OSError, ValueError, RecursionError):
+        if path.stat().st_size > LARGEST:
+            return {}
+        encoded = path.read_bytes()
+        content = json.loads(encoded) if path.suffix.lower() == ".json" else yaml.safe_load(encoded)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
     return content if isinstance(content, Mapping) else {}
 
 
-def _command(root: Path, source: Path) -> str:
-    beside = source if source.is_dir() else source.parent
-    names = folder_names(root)
-    likely = [name for name in names if not source.is_dir() and name in source.stem]
-    usual = [name for name in names if name.lower() in IMAGE_FOLDERS]
-    folder = next((p for p in (beside, *(root / name for name in (*likely, *usual, *names))) if _holds_images(p)), root)
-    # Beside its images a mask is found in whichever split these are.
-    masks = folder if split_named(folder.name) else folder.with_name("masks") if folder != root else root / "masks"
-    return shlex.join(["python", "-m", "ucc.data.polygons", *map(str, (source, folder, masks))])
+def _has_outline(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            words = stream.readline(2**16).split()
+        return len(words) > BOX and bool([float(word) for word in words])
+    except (OSError, ValueError):
+        return False
 
 
-def _holds_images(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+def _command(root: Path, sources: list[Path]) -> str:
+    images = next((root / name for name in folder_names(root) if name.lower() in IMAGE_FOLDERS), root)
+    return shlex.join(["python", "-m", "ucc.data.polygons", *map(str, (*sources, images, root / "masks"))])

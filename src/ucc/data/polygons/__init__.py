@@ -1,1 +1,1 @@
-"""Masks of what annotation tools store as polygons, in COCO's JSON or labelme's: `python -m ucc.data.polygons`."""
+"""Masks of what annotation tools store as polygons, of COCO, labelme and YOLO: `python -m ucc.data.polygons`."""

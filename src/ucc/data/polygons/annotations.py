@@ -28,6 +28,7 @@ class Annotated:
         size: height and width of what the shapes were drawn on; None if the file does not say.
         shapes: none if nobody has drawn any.
         where: the annotations, for messages.
+        folder: where they lie, if names of images may be meant from there.
         boxed: whether there are objects of which only a box is known, so that no mask can be made.
     """
 
@@ -35,22 +36,21 @@ class Annotated:
     size: Size | None
     shapes: Sequence[Shape]
     where: str
+    folder: Path | None = None
     boxed: bool = False
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """All images of an annotation file or folder.
+    """All images of annotation files or folders.
 
     Attributes:
         labels: the classes, in the order in which they get their values.
-        suffixed: whether the names of images have their suffixes.
         notes: what was left out, in words.
     """
 
     labels: Sequence[str]
     images: Sequence[Annotated]
-    suffixed: bool
     notes: Sequence[str]
 
 

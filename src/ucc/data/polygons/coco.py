@@ -55,12 +55,12 @@ def read_coco(path: Path) -> Annotations:
                 size=pixels(image, "height", "width", f"{path}: image {images[image['id']]}"),
                 shapes=shapes[image["id"]],
                 where=f"{path}: {images[image['id']]}",
+                folder=path.parent,
                 boxed=image["id"] in boxed,
             )
             for image in content["images"]
         ],
-        suffixed=True,
-        notes=[f"{count} {what} are left out" for what, count in left_out.items()],
+        notes=[f"{path}: {count} {what} are left out" for what, count in left_out.items()],
     )
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.images import Image
+from ucc.data.polygons.annotations import Annotations
 from ucc.data.polygons.classes import class_values, write_classes
 from ucc.data.polygons.coco import read_coco
 from ucc.data.polygons.labelme import read_labelme
 from ucc.data.polygons.matching import REMEDY, Drawing, match
 from ucc.data.polygons.regions import draw
+from ucc.data.polygons.yolo import SUFFIXES, read_yolo
 from ucc.data.sources.class_list import standard_color
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pictures import look, reason
@@ -24,11 +26,11 @@ from ucc.progress import Progress
 PALETTE = [standard_color(value) for value in range(256)]
 
 
-def draw_masks(annotations: Path, images: Path, masks: Path, ignore_elsewhere: bool, replace: bool) -> list[Path]:
+def draw_masks(sources: Sequence[Path], images: Path, masks: Path, ignore_elsewhere: bool, replace: bool) -> list[Path]:
     """Draw the masks and tell on stderr what was drawn; returns those that were there, differ, and were left.
 
     Args:
-        annotations: a JSON file of COCO, or a folder of labelme's.
+        sources: JSON files of COCO, folders of labelme's, data.yaml of YOLO; their classes are numbered together.
         images: the folder of the images.
         masks: the folder for the masks, made if it is missing.
         ignore_elsewhere: pixels in no shape belong to no class, rather than to the background.
@@ -37,13 +39,13 @@ def draw_masks(annotations: Path, images: Path, masks: Path, ignore_elsewhere: b
     Raises:
         UserError: if anything is missing or damaged, and then nothing is written; or if something cannot be written.
     """
-    found = read_labelme(annotations) if annotations.is_dir() else read_coco(annotations)
+    found = _together([_read(source, images) for source in sources])
     drawings, notes = match(found, images, masks)
     for note in (*found.notes, *notes):
-        print(f"{annotations}: {note}", file=sys.stderr)
+        print(note, file=sys.stderr)
     values = class_values(masks, found.labels)
     elsewhere = IGNORE_INDEX if ignore_elsewhere else 0
-    _check(annotations, drawings, values, elsewhere)
+    _check(images, drawings, values, elsewhere)
     with explained(masks):
         masks.mkdir(parents=True, exist_ok=True)
         write_classes(masks, values, with_background=not ignore_elsewhere)
@@ -54,13 +56,27 @@ def draw_masks(annotations: Path, images: Path, masks: Path, ignore_elsewhere: b
     return kept
 
 
-def _check(annotations: Path, drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int) -> None:
+def _read(source: Path, images: Path) -> Annotations:
+    if source.is_dir():
+        return read_labelme(source)
+    return read_yolo(source, images) if source.suffix.lower() in SUFFIXES else read_coco(source)
+
+
+def _together(found: Sequence[Annotations]) -> Annotations:
+    return Annotations(
+        labels=list(dict.fromkeys(label for each in found for label in each.labels)),
+        images=[image for each in found for image in each.images],
+        notes=[note for each in found for note in each.notes],
+    )
+
+
+def _check(images: Path, drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int) -> None:
     """Draw every mask without writing it.
 
     Raises:
         UserError: that names all that cannot be drawn.
     """
-    problems = Problems(annotations)
+    problems = Problems(images)
     progress = Progress("check shapes", len(drawings))
     for drawing in drawings:
         try:

@@ -52,10 +52,12 @@ def read_labelme(folder: Path) -> Annotations:
     return Annotations(
         labels=sorted({shape.label for image in images for shape in image.shapes}),
         images=images,
-        suffixed=False,
         notes=[
             *notes,
-            *(f"{count} shapes of kind {kind} have no area and are left out" for kind, count in left_out.items()),
+            *(
+                f"{folder}: {count} shapes of kind {kind} have no area and are left out"
+                for kind, count in left_out.items()
+            ),
         ],
     )
 

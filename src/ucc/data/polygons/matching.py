@@ -1,5 +1,6 @@
 """Which file an annotated image is, and where its mask goes."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,13 +34,15 @@ def match(found: Annotations, images: Path, masks: Path) -> tuple[list[Drawing],
     """
     if not images.is_dir():
         raise UserError(f"{images}: no such folder of images.")
-    beside = masks.resolve() == images.resolve()
     problems = Problems(images)
-    files = _images(images, None if beside else masks, found.suffixed, problems)
+    own, of_images = masks.resolve(), images.resolve()
+    beside = own == of_images
+    within = [images / own.relative_to(of_images)] if not beside and own.is_relative_to(of_images) else []
+    files = _images(images, within, beside, problems)
     drawings: dict[Path, Drawing] = {}
     absent, empty, boxed = list[str](), list[str](), list[str]()
     for annotated in found.images:
-        candidates = _candidates(annotated.name, files)
+        candidates = _candidates(annotated, images, files)
         if not candidates:
             absent.append(annotated.name)
         elif len(candidates) > 1:
@@ -74,20 +77,23 @@ def _few(names: Sequence[str]) -> str:
     return some(shown(Path(name)) for name in names)
 
 
-def _images(folder: Path, masks: Path | None, suffixed: bool, problems: Problems) -> Files:
-    """Images in a folder and below by their paths there, and by their names alone; masks there do not count."""
+def _images(folder: Path, leave_out: Sequence[Path], beside: bool, problems: Problems) -> Files:
+    """Images in a folder and below by their paths there and by their names alone, with suffix and without."""
     found: dict[str, list[Path]] = {}
-    for path in files_below(folder, problems, leave_out=[masks] if masks else []):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not (masks is None and path.stem.endswith(BESIDE)):
+    for path in files_below(folder, problems, leave_out):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not (beside and path.stem.endswith(BESIDE)):
             below = PurePosixPath(path.relative_to(folder).as_posix())
-            key = below if suffixed else below.with_suffix("")
-            for name in (key.as_posix(), f"*/{key.name}"):
-                found.setdefault(name, []).append(path)
+            for key in (below, below.with_suffix("")):
+                for name in (key.as_posix(), f"*/{key.name}"):
+                    found.setdefault(name, []).append(path)
     problems.raise_if_any(REMEDY)
     return found
 
 
-def _candidates(name: str, files: Files) -> Sequence[Path]:
+def _candidates(annotated: Annotated, images: Path, files: Files) -> Sequence[Path]:
     """The files that may be meant: whoever annotated them may have had them in another folder."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return files.get(path.as_posix()) or files.get(f"*/{path.name}") or []
+    path = PurePosixPath(annotated.name.replace("\\", "/"))
+    near: Sequence[Path] = []
+    if annotated.folder:
+        near = files.get(Path(os.path.relpath(annotated.folder / path, images)).as_posix()) or []
+    return near or files.get(path.as_posix()) or files.get(f"*/{path.name}") or []

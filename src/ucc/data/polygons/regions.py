@@ -24,18 +24,26 @@ class Region(Protocol):
 
 @dataclass(frozen=True)
 class Outlines:
-    """Polygons, each x, y, x, y, ... in pixels from the upper left corner; a pixel in any of them belongs to it."""
+    """Polygons, each x, y, x, y, ... from the upper left corner; a pixel in any of them belongs to it.
+
+    Attributes:
+        relative: whether these are shares of width and height, rather than pixels.
+    """
 
     polygons: Sequence[Sequence[float]]
+    relative: bool = False
 
     def runs(self, size: Size) -> Runs:
         """Raises `UserError` where a point lies further outside than the image is large."""
         height, width = size
+        scaled = []
         for polygon in self.polygons:
-            points = np.asarray(polygon, np.float64).reshape(-1, 2)
+            points = np.asarray(polygon, np.float64).reshape(-1, 2) * ((width, height) if self.relative else 1)
+            # Written so that it does not hold for what is not a number.
             if not ((points >= (-width, -height)) & (points <= (2 * width, 2 * height))).all():
                 raise UserError(f"points far outside the image of {width}x{height} pixels")
-        merged: Runs = coco_mask.merge(coco_mask.frPyObjects([list(map(float, p)) for p in self.polygons], *size))
+            scaled.append(points.ravel().tolist())
+        merged: Runs = coco_mask.merge(coco_mask.frPyObjects(scaled, *size))
         return merged
 
 

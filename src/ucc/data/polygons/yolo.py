@@ -1,0 +1,96 @@
+"""YOLO's labels for segmentation: a text file for each image, and a data.yaml that names the classes.
+
+Format: docs.ultralytics.com, "Instance Segmentation Datasets": a line for each object, the class and then x y x y ...
+as shares of width and height. Labels lie in `labels` where their images lie in `images`, else beside them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ucc.data.dataset import IMAGE_SUFFIXES
+from ucc.data.polygons.annotations import Annotated, Annotations, Shape
+from ucc.data.polygons.regions import Outlines
+from ucc.data.sources.listing import Problems
+from ucc.data.sources.tree import files_below
+from ucc.errors import UserError
+
+SUFFIXES = (".yaml", ".yml")
+BOX = 4  # numbers behind the class: its centre and size
+FEWEST = 6
+
+
+def read_yolo(path: Path, images: Path) -> Annotations:
+    """All images below the folder `images` that have a file of labels.
+
+    Raises:
+        UserError: if `path` names no classes, or a file of labels is damaged.
+    """
+    names = _names(path)
+    problems = Problems(images)
+    files = files_below(images, problems) if images.is_dir() else []
+    problems.raise_if_any("Mend these, then draw again.")
+    found = []
+    for image in files:
+        labels = labels_of(image)
+        if image.suffix.lower() in IMAGE_SUFFIXES and labels.is_file():
+            found.append(_annotated(image.relative_to(images).as_posix(), labels, names))
+    if not found:
+        raise UserError(
+            f"{images}: no image has labels; of {images / 'x.jpg'} these would be {labels_of(images / 'x.jpg')}."
+        )
+    return Annotations(labels=list(dict.fromkeys(names.values())), images=found, notes=[])
+
+
+def labels_of(image: Path) -> Path:
+    """The file of an image's labels, which need not be there."""
+    parts = list(image.absolute().parent.parts)
+    if "images" in parts:
+        last = len(parts) - 1 - parts[::-1].index("images")
+        parts[last] = "labels"
+    return Path(*parts) / f"{image.stem}.txt"
+
+
+def _names(path: Path) -> Mapping[int, str]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: no YAML ({' '.join(str(error).split())}).") from error
+    given: Any = content.get("names") if isinstance(content, Mapping) else None
+    names = dict(enumerate(given)) if isinstance(given, list) else given
+    if not isinstance(names, Mapping) or not names or not all(isinstance(number, int) for number in names):
+        raise UserError(f"{path}: no list `names` of classes, as YOLO's data.yaml has.")
+    return {number: str(names[number]) for number in sorted(names)}
+
+
+def _annotated(name: str, path: Path, names: Mapping[int, str]) -> Annotated:
+    shapes, boxed = [], False
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}"
+        label, *coordinates = _numbers(line, where)
+        if label not in names:
+            raise UserError(f"{where}: there is no class {label:g}; data.yaml names {min(names)} to {max(names)}.")
+        if len(coordinates) == BOX:
+            boxed = True
+        elif len(coordinates) < FEWEST or len(coordinates) % 2:
+            raise UserError(f"{where}: {len(coordinates)} numbers behind the class are no outline; export it again.")
+        else:
+            shapes.append(Shape(names[int(label)], Outlines([coordinates], relative=True)))
+    return Annotated(name, None, shapes, str(path), boxed=boxed)
+
+
+def _numbers(line: str, where: str) -> list[float]:
+    try:
+        return [float(word) for word in line.split()]
+    except ValueError as error:
+        raise UserError(f"{where}: holds something that is no number; export it again.") from error
