@@ -33,7 +33,8 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ("names", "expected"),
     [
         (["cpu"], [CPU]),
-        ([], [CPU]),
+        (["cpu", "cuda"], [CPU]),
+        ([" cuda", "cpu "], [CUDA, CPU]),
         (["cuda"], [CUDA, CPU]),
         (["CUDA"], [CUDA, CPU]),
         ([CUDA], [CUDA, CPU]),
@@ -50,16 +51,19 @@ def test_one_that_is_not_installed_is_named_with_the_remedy(
     model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", CPU])
-    message = "provider cuda: the onnxruntime that is installed has azure, cpu. .*pip install onnxruntime-gpu"
+    message = "provider 'cuda': the onnxruntime that is installed has azure, cpu. .*pip install onnxruntime-gpu"
     with pytest.raises(UserError, match=message):
         Segmenter(model, providers=["cuda"])
     assert main(["serve", str(model), "--provider", "cuda,cpu"]) == 1
-    assert "provider cuda: the onnxruntime" in capsys.readouterr().err
+    assert "provider 'cuda': the onnxruntime" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"provider 'cude': the onnxruntime that is installed has azure, cpu\.$"):
+        Segmenter(model, providers=["cude"])
 
 
-def test_a_name_in_place_of_a_list_of_names_is_refused(model: Path) -> None:
-    with pytest.raises(UserError, match="providers 'cpu': must be a list of names"):
-        Segmenter(model, providers="cpu")
+@pytest.mark.parametrize("wrong", ["cpu", [], None, [1], [("CPUExecutionProvider", {})]])
+def test_what_is_no_list_of_names_is_refused(model: Path, wrong: Any) -> None:
+    with pytest.raises(UserError, match=r"^providers .*: must be a list of names\.$"):
+        Segmenter(model, providers=wrong)
 
 
 @pytest.mark.usefixtures("with_gpu")

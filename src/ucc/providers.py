@@ -12,33 +12,37 @@ from ucc.errors import UserError
 
 CPU = "CPUExecutionProvider"
 SUFFIX = "ExecutionProvider"
+_OF_GPU = ("cuda", "tensorrt")
 # By default CUDA's provider may try out algorithms for each new size of image, which takes longer than the network.
 _SETTINGS = {"CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"}}
 
 
 def short_name(provider: str) -> str:
     """`cuda` for `CUDAExecutionProvider`."""
-    return provider.removesuffix(SUFFIX).lower()
+    return provider.strip().removesuffix(SUFFIX).lower()
 
 
 def find_providers(names: Sequence[str]) -> list[str]:
-    """onnxruntime's own names of the providers, which may be named in short, too: `cuda`; the CPU's is always the last.
+    """onnxruntime's own names of the providers, which may be named in short, too: `cuda`.
+
+    The CPU's is the last: it can compute everything, so that those behind it would have nothing to do.
 
     Raises:
         UserError: if this onnxruntime has no such provider.
     """
-    if isinstance(names, str):
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"providers {names!r}: must be a list of names.")
     available = {short_name(provider): provider for provider in onnxruntime.get_available_providers()}
     found = []
-    for name in names:
-        if short_name(name) not in available:
-            raise UserError(
-                f"provider {name}: the onnxruntime that is installed has {', '.join(available)}. "
-                "`pip uninstall onnxruntime` and `pip install onnxruntime-gpu` bring cuda and tensorrt."
+    for name in map(short_name, names):
+        if name not in available:
+            remedy = (
+                " `pip uninstall onnxruntime` and `pip install onnxruntime-gpu` bring it." if name in _OF_GPU else ""
             )
-        found.append(available[short_name(name)])
-    return [*(provider for provider in dict.fromkeys(found) if provider != CPU), CPU]
+            raise UserError(f"provider {name!r}: the onnxruntime that is installed has {', '.join(available)}.{remedy}")
+        found.append(available[name])
+    before_cpu = found[: found.index(CPU)] if CPU in found else found
+    return [*dict.fromkeys(before_cpu), CPU]
 
 
 def open_session(

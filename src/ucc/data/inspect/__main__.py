@@ -16,7 +16,7 @@ from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.inspect.class_names import class_names
 from ucc.data.inspect.contents import contents
 from ucc.data.inspect.ignored import ignored_warning
-from ucc.data.inspect.layout import alternatives, guess_layout, perhaps
+from ucc.data.inspect.layout import NoMasksError, alternatives, guess_layout, perhaps
 from ucc.data.inspect.polygon_files import polygons_hint
 from ucc.data.inspect.proposal import propose, section
 from ucc.data.inspect.survey import (
@@ -53,6 +53,15 @@ def inspect(
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder.")
+    try:
+        return _inspect(root, images, masks, image_suffix, mask_suffix)
+    except NoMasksError as error:
+        raise UserError(f"{error}{polygons_hint(root, images)}") from error
+
+
+def _inspect(
+    root: Path, images: str | None, masks: str | None, image_suffix: str | None, mask_suffix: str | None
+) -> str:
     layout = guess_layout(root, images, masks, image_suffix, mask_suffix)
     problems = Problems(root)
     find_pairs(FolderParams(**asdict(layout), mask_format="auto", classes=None, ignore=[]), problems)
@@ -87,12 +96,12 @@ def inspect(
     ]
     _tell(lines, problems)
     if not facts:
-        raise UserError(f"{root / layout.masks}: no mask that can be read; see the warnings.{polygons_hint(root)}")
+        raise NoMasksError(f"{root / layout.masks}: no mask that can be read; see the warnings.")
     if not masked:
-        raise UserError(
+        raise NoMasksError(
             f"{root}: no mask in {layout.masks}/ is named like an image in {layout.images}/; see the warnings."
             f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
-            f"or --mask-suffix TEXT.{polygons_hint(root)}"
+            "or --mask-suffix TEXT."
         )
     held = contents(facts)
     of_names = Problems(root)

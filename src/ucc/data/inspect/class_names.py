@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.inspect.contents import Contents, Meaning, text
+from ucc.data.inspect.contents import Contents, text
 from ucc.data.inspect.ignored import is_ignored
-from ucc.data.inspect.name_files import IGNORED, By, NameFile, name_files
 from ucc.data.inspect.survey import MaskFacts
+from ucc.data.name_files import IGNORED, By, Meaning, NameFile, name_files
 from ucc.data.sources.class_list import Color
 from ucc.data.sources.listing import Problems
 from ucc.errors import UserError, some

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ucc.data.inspect.survey import MOST_CLASSES, MaskFacts
+from ucc.data.name_files import Meaning
 from ucc.data.sources.class_list import Color
 from ucc.errors import UserError, some
 
 BLACK = (0, 0, 0)
-Meaning = int | Color  # what stands for a class in a mask
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ucc.data.inspect.polygon_files import polygons_hint
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of, match
 from ucc.data.sources.naming import (
@@ -28,6 +27,10 @@ from ucc.errors import UserError, some
 VAL_SHARE = 0.2
 DEEPEST = 3  # folders below the root in which masks are looked for
 MOST_ENDINGS = 10  # of images that are compared, the commonest
+
+
+class NoMasksError(UserError):
+    """There are no masks that belong to images, or they are elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def guess_layout(
     """Complete what is given by what the folder `root` looks like.
 
     Raises:
-        UserError: if the folder cannot be read, no masks are to be seen, or a folder that is given lies elsewhere.
+        NoMasksError: if none are to be seen.
+        UserError: if the folder cannot be read, or a folder that is given lies elsewhere.
     """
     try:
         next(root.iterdir(), None)
@@ -201,10 +205,9 @@ def _mask_ending(root: Path, images: str, masks: str, image_suffix: str) -> str:
             alone = sorted(stem for stem in stems if stem.endswith(MASK_ENDINGS))
             if alone:
                 hint += f" Named like masks, but without an image of the bare name: {some(alone)}."
-            raise UserError(
+            raise NoMasksError(
                 f"{root / masks}: no masks to be seen, neither in a folder such as masks or labels nor beside the "
                 f"images as NAME_mask.png.{hint} Name them with --masks FOLDER or --mask-suffix TEXT."
-                f"{polygons_hint(root)}"
             )
         return _ranked(found)[0]
     shared = _shared(_stems(root, images, masks, IMAGE_SUFFIXES), image_suffix)

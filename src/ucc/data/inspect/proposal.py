@@ -11,11 +11,11 @@ import yaml
 
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.inspect.class_names import VOID_NAMES, ClassNames
-from ucc.data.inspect.contents import BLACK, Contents, Meaning, text
+from ucc.data.inspect.contents import BLACK, Contents, text
 from ucc.data.inspect.ignored import class_reason
 from ucc.data.inspect.layout import Layout
-from ucc.data.inspect.name_files import IGNORED
 from ucc.data.inspect.survey import MaskFacts
+from ucc.data.name_files import IGNORED, Meaning
 from ucc.data.sources.class_list import Color, standard_color
 
 LARGE = 1024  # pixels of an image's side, beyond which a crop shows little of it

@@ -1,22 +1,24 @@
-"""What the readers of annotation formats have in common: what they give, and how they look at foreign JSON."""
+"""What the readers of annotation formats have in common: what they give, and how they look at foreign values."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ucc.data.name_files import label_problem
 from ucc.data.polygons.regions import Region, Size
 from ucc.errors import UserError
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A region of a class."""
+    """A region of a class; `where` it is annotated, for messages."""
 
     label: str
     region: Region
+    where: str
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,19 @@ class Annotated:
     """An image and its shapes.
 
     Attributes:
-        name: of the image, as a path below the folder of images; without the suffix if the format does not store it.
+        names: what the image may be called, the likeliest first, as paths below the folder of images, with their
+            suffix or without.
+        where: the annotations, for messages.
         size: height and width of what the shapes were drawn on; None if the file does not say.
         shapes: none if nobody has drawn any.
-        where: the annotations, for messages.
-        folder: where they lie, if names of images may be meant from there.
+        folder: where the annotations lie, if names may be meant from there.
         boxed: whether there are objects of which only a box is known, so that no mask can be made.
     """
 
-    name: str
-    size: Size | None
-    shapes: Sequence[Shape]
+    names: tuple[str, ...]
     where: str
+    size: Size | None = None
+    shapes: Sequence[Shape] = ()
     folder: Path | None = None
     boxed: bool = False
 
@@ -51,7 +54,7 @@ class Annotations:
 
     labels: Sequence[str]
     images: Sequence[Annotated]
-    notes: Sequence[str]
+    notes: Sequence[str] = field(default=())
 
 
 def load_json(path: Path) -> Any:
@@ -80,6 +83,28 @@ def entry(value: Any, key: str, kinds: type | tuple[type, ...], where: str) -> A
     return found
 
 
+def identifier(value: Any, key: str, where: str) -> Hashable:
+    """A number or text by which others refer to it; 1.0 is 1.
+
+    Raises:
+        UserError: naming the place.
+    """
+    found: Hashable = entry(value, key, (int, float, str), where)
+    return found
+
+
+def label(name: str, where: str) -> str:
+    """The name of a class, in one spelling.
+
+    Raises:
+        UserError: if it cannot be one.
+    """
+    text = unicodedata.normalize("NFC", name.strip())
+    if not text or (problem := label_problem(text)):
+        raise UserError(f"{where}: {problem if text else 'the name of a class is empty'}; rename it.")
+    return text
+
+
 def numbers(values: Any, where: str) -> list[float]:
     """A list of finite numbers.
 
@@ -87,21 +112,38 @@ def numbers(values: Any, where: str) -> list[float]:
         UserError: naming the place.
     """
     if not isinstance(values, list) or not all(map(_is_number, values)):
-        raise UserError(f"{where}: coordinates that are no list of numbers; export it again.")
+        raise UserError(f"{where}: no list of numbers where one belongs; export it again.")
     return [float(value) for value in values]
 
 
-def pixels(value: Any, height: str, width: str, where: str) -> Size:
-    """Height and width of an image, stored under these keys.
+def whole_numbers(values: Any, where: str) -> list[int]:
+    """A list of whole numbers.
 
     Raises:
         UserError: naming the place.
     """
-    sizes = tuple(entry(value, key, (int, float), where) for key in (height, width))
-    if not all(_is_number(size) and size == int(size) and size > 0 for size in sizes):
-        raise UserError(f"{where}: {height} {sizes[0]} and {width} {sizes[1]} are no size of an image.")
-    return int(sizes[0]), int(sizes[1])
+    found = numbers(values, where)
+    if any(value != int(value) for value in found):
+        raise UserError(f"{where}: a number of pixels that is not whole; export it again.")
+    return [int(value) for value in found]
+
+
+def image_size(value: Any, height: str, width: str, where: str) -> Size | None:
+    """Height and width of an image, stored under these keys; None if they are not.
+
+    Raises:
+        UserError: naming the place.
+    """
+    stored = [value.get(key) for key in (height, width)]
+    if None in stored:
+        return None
+    size = whole_numbers(stored, f"{where}: {height} and {width}")
+    if min(size) <= 0:
+        raise UserError(f"{where}: {height} {size[0]} and {width} {size[1]} are no size of an image.")
+    return size[0], size[1]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return bool(abs(value) < 1e300)  # neither NaN nor infinite, nor an integer beyond what a float can be

@@ -4,45 +4,47 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.inspect.name_files import IGNORED, PIXEL_VALUES, read_pixel_values
+from ucc.data.name_files import IGNORED, PIXEL_VALUES, read_pixel_values
 from ucc.errors import UserError
 from ucc.files import write_csv
 
 BACKGROUND = "background"
 _BACKGROUNDS = (BACKGROUND, "_background_")  # the latter is labelme's
+_COLUMNS = ("Pixel Value", "Class")
 
 
-def class_values(folder: Path, labels: Sequence[str]) -> dict[str, int]:
-    """The value of each label: 0 for a background, 255 for labelme's `__ignore__`, as before what had one before.
+def class_values(folder: Path, labels: Sequence[str], with_background: bool) -> tuple[dict[str, int], dict[int, str]]:
+    """The value of each label, and the name of each value: what had one before keeps it.
+
+    A background is 0, and labelme's `__ignore__` 255.
 
     Raises:
-        UserError: if the folder holds a list of classes that cannot be read, or there are too many.
+        UserError: if the folder holds a list of classes that cannot be read or has another 0, or there are too many.
     """
     listed = folder / PIXEL_VALUES
-    before = read_pixel_values(listed) if listed.exists() else {}
-    values = {name: value for value, name in before.items()}
-    free = iter(sorted(set(range(1, IGNORE_INDEX)) - set(before)))
+    names = read_pixel_values(listed) if listed.exists() else {}
+    needs_background = with_background or any(label.lower() in _BACKGROUNDS for label in labels)
+    if needs_background and names.setdefault(0, BACKGROUND).lower() not in _BACKGROUNDS:
+        raise UserError(f"{listed}: 0 is {names[0]}, and not the background; draw into another folder.")
+    values = {name: value for value, name in names.items()}
+    free = iter(sorted(set(range(1, IGNORE_INDEX)) - set(names)))
     for label in labels:
-        if label in values:
-            continue
         if label.lower() in _BACKGROUNDS:
             values[label] = 0
         elif label == IGNORED:
             values[label] = IGNORE_INDEX
-        else:
+        elif label not in values:
             value = next(free, None)
             if value is None:
                 raise UserError(
-                    f"{len(labels)} classes: a mask has values for {IGNORE_INDEX - 1} beside the background."
+                    f"{len(labels)} classes: masks have values for {IGNORE_INDEX - 1} beside the background."
                 )
-            values[label] = value
-    return values
+            values[label], names[value] = value, label
+    return values, names
 
 
-def write_classes(folder: Path, values: Mapping[str, int], with_background: bool) -> None:
+def write_classes(folder: Path, names: Mapping[int, str]) -> None:
     """The list of classes for `python -m ucc.data.inspect`: a row each, by value."""
-    names = {value: label for label, value in values.items() if value not in (0, IGNORE_INDEX)}
-    if with_background or 0 in values.values():
-        names[0] = BACKGROUND
-    rows = [{"Pixel Value": value, "Class": names[value]} for value in sorted(names)]
-    write_csv(folder / PIXEL_VALUES, rows, ["Pixel Value", "Class"])
+    if names:
+        rows = [dict(zip(_COLUMNS, (value, names[value]), strict=True)) for value in sorted(names)]
+        write_csv(folder / PIXEL_VALUES, rows, _COLUMNS)

@@ -3,13 +3,24 @@
 Format: cocodataset.org, "Data format", object detection. An object is an outline of polygons, or run lengths.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ucc.data.polygons.annotations import Annotated, Annotations, Shape, entry, load_json, numbers, pixels
-from ucc.data.polygons.regions import Outlines, Region, RunLengths, Size
+from ucc.data.polygons.annotations import (
+    Annotated,
+    Annotations,
+    Shape,
+    entry,
+    identifier,
+    image_size,
+    label,
+    load_json,
+    numbers,
+    whole_numbers,
+)
+from ucc.data.polygons.regions import Outlines, Region, RunLengths
 from ucc.errors import UserError
 
 MEMBERS = ("images", "annotations", "categories")
@@ -21,6 +32,11 @@ def is_coco(content: Any) -> bool:
     return isinstance(content, Mapping) and all(isinstance(content.get(member), list) for member in MEMBERS)
 
 
+def has_outlines(content: Mapping[str, Any]) -> bool:
+    """Whether any object of such content has more than a box."""
+    return any(isinstance(one, Mapping) and one.get("segmentation") for one in content["annotations"])
+
+
 def read_coco(path: Path) -> Annotations:
     """All images of such a file; categories of one name are one class.
 
@@ -30,70 +46,72 @@ def read_coco(path: Path) -> Annotations:
     content = load_json(path)
     if not is_coco(content):
         raise UserError(f"{path}: no annotations of COCO, which hold lists {', '.join(MEMBERS)}.")
-    names = _by_id(path, content["categories"], "category", "name")
-    left_out: Counter[str] = Counter()
-    shapes: defaultdict[int, list[Shape]] = defaultdict(list)
-    boxed = set()
-    images = _by_id(path, content["images"], "image", "file_name")
+    categories = _by_id(path, content["categories"], "category")
+    names = {number: label(entry(one, "name", str, where), where) for number, (one, where) in categories.items()}
+    images = _by_id(path, content["images"], "image")
+    shapes: defaultdict[Hashable, list[Shape]] = defaultdict(list)
+    boxed, short = set(), 0
     for index, annotation in enumerate(content["annotations"]):
-        where = f"{path}: annotation {index} (counted from 0)"
-        image, category = (entry(annotation, key, int, where) for key in ("image_id", "category_id"))
-        if image not in images or category not in names:
-            raise UserError(f"{where}: there is no image {image} or no category {category}; export it again.")
-        segmentation = annotation.get("segmentation")
-        if not segmentation:
+        where = _counted(path, "annotation", index)
+        image, category = (identifier(annotation, key, where) for key in ("image_id", "category_id"))
+        for number, known, what in ((image, images, "image"), (category, names, "category")):
+            if number not in known:
+                raise UserError(f"{where}: there is no {what} {number}; export it again.")
+        region, left_out = _region(annotation.get("segmentation") or [], where)
+        short += left_out
+        if region is None:
             boxed.add(image)
-        elif (region := _region(segmentation, where)) is not None:
-            shapes[image].append(Shape(names[category], region))
         else:
-            left_out["outlines of fewer than three points"] += 1
-    return Annotations(
-        labels=list(dict.fromkeys(names[number] for number in sorted(names))),
-        images=[
-            Annotated(
-                name=images[image["id"]],
-                size=pixels(image, "height", "width", f"{path}: image {images[image['id']]}"),
-                shapes=shapes[image["id"]],
-                where=f"{path}: {images[image['id']]}",
-                folder=path.parent,
-                boxed=image["id"] in boxed,
-            )
-            for image in content["images"]
-        ],
-        notes=[f"{path}: {count} {what} are left out" for what, count in left_out.items()],
-    )
+            shapes[image].append(Shape(names[category], region, where))
+    notes = [f"{path}: {short} outlines of fewer than three points are left out"] if short else []
+    annotated = [
+        Annotated(
+            names=(entry(image, "file_name", str, where),),
+            where=where,
+            size=image_size(image, "height", "width", where),
+            shapes=shapes[number],
+            folder=path.parent,
+            boxed=number in boxed,
+        )
+        for number, (image, where) in images.items()
+    ]
+    ordered = sorted(names, key=lambda number: (isinstance(number, str), number))
+    return Annotations(list(dict.fromkeys(names[number] for number in ordered)), annotated, notes)
 
 
-def _by_id(path: Path, entries: list[Any], what: str, key: str) -> dict[int, str]:
-    found: dict[int, str] = {}
+def _counted(path: Path, what: str, index: int) -> str:
+    return f"{path}: {what} {index} (counted from 0)"
+
+
+def _by_id(path: Path, entries: list[Any], what: str) -> dict[Hashable, tuple[Any, str]]:
+    """The entries and where they stand."""
+    found: dict[Hashable, tuple[Any, str]] = {}
     for index, value in enumerate(entries):
-        where = f"{path}: {what} {index} (counted from 0)"
-        number = entry(value, "id", int, where)
+        where = _counted(path, what, index)
+        number = identifier(value, "id", where)
         if number in found:
             raise UserError(f"{where}: its id {number} is another's, too; export it again.")
-        found[number] = entry(value, key, str, where)
+        found[number] = value, where
     return found
 
 
-def _region(segmentation: Any, where: str) -> Region | None:
-    """Of an annotation; None if no outline has an area."""
+def _region(segmentation: Any, where: str) -> tuple[Region | None, int]:
+    """Of an annotation, None if no outline has an area; and how many outlines have none."""
     if isinstance(segmentation, Mapping):
-        return _run_lengths(segmentation, where)
+        return _run_lengths(segmentation, where), 0
     if not isinstance(segmentation, list):
         raise UserError(f"{where}: segmentation is neither a list of polygons nor run lengths; export it again.")
-    outlines = [numbers(outline, where) for outline in segmentation]
+    is_flat = bool(segmentation) and not isinstance(segmentation[0], list)
+    outlines = [numbers(outline, where) for outline in ([segmentation] if is_flat else segmentation)]
     if any(len(outline) % 2 for outline in outlines):
         raise UserError(f"{where}: an outline has an odd number of coordinates; export it again.")
-    outlines = [outline for outline in outlines if len(outline) >= 2 * FEWEST_POINTS]
-    return Outlines(outlines) if outlines else None
+    drawn = [outline for outline in outlines if len(outline) >= 2 * FEWEST_POINTS]
+    return (Outlines(drawn) if drawn else None), len(outlines) - len(drawn)
 
 
 def _run_lengths(segmentation: Mapping[str, Any], where: str) -> Region:
-    size: list[float] = numbers(segmentation.get("size"), where)
+    size = whole_numbers(segmentation.get("size"), where)
     counts = entry(segmentation, "counts", (list, str), where)
-    if isinstance(counts, list):
-        counts = [int(count) for count in numbers(counts, where)]
     if len(size) != 2:
         raise UserError(f"{where}: run lengths without height and width; export it again.")
-    stored: Size = int(size[0]), int(size[1])
-    return RunLengths(stored, counts)
+    return RunLengths((size[0], size[1]), counts if isinstance(counts, str) else whole_numbers(counts, where))

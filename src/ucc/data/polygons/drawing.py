@@ -5,6 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
+from PIL import ImageOps
+
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.images import Image
 from ucc.data.polygons.annotations import Annotations
@@ -16,9 +20,8 @@ from ucc.data.polygons.regions import draw
 from ucc.data.polygons.yolo import SUFFIXES, read_yolo
 from ucc.data.sources.class_list import standard_color
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.pictures import look, reason
-from ucc.data.sources.tree import shown
-from ucc.errors import UserError, some
+from ucc.data.sources.pictures import ORIENTATION, look
+from ucc.errors import UserError, every
 from ucc.files import atomic_path, explained
 from ucc.pictures import encode_indexed_png
 from ucc.progress import Progress
@@ -26,34 +29,40 @@ from ucc.progress import Progress
 PALETTE = [standard_color(value) for value in range(256)]
 
 
-def draw_masks(sources: Sequence[Path], images: Path, masks: Path, ignore_elsewhere: bool, replace: bool) -> list[Path]:
-    """Draw the masks and tell on stderr what was drawn; returns those that were there, differ, and were left.
+def draw_masks(
+    sources: Sequence[Path],
+    images: Path,
+    masks: Path,
+    ignore_elsewhere: bool = False,
+    empty_as_background: bool = False,
+    replace: bool = False,
+) -> None:
+    """Draw the masks, and tell on stderr what was drawn and what not.
 
     Args:
         sources: JSON files of COCO, folders of labelme's, data.yaml of YOLO; their classes are numbered together.
         images: the folder of the images.
         masks: the folder for the masks, made if it is missing.
         ignore_elsewhere: pixels in no shape belong to no class, rather than to the background.
-        replace: draw over masks that differ, too.
+        empty_as_background: annotated images without shapes get a mask, too.
+        replace: draw over masks that differ from what the shapes give.
 
     Raises:
-        UserError: if anything is missing or damaged, and then nothing is written; or if something cannot be written.
+        UserError: if anything is missing, damaged or in the way, and then nothing is written; or if it cannot be.
     """
     found = _together([_read(source, images) for source in sources])
-    drawings, notes = match(found, images, masks)
+    drawings, notes = match(found, images, masks, empty_as_background)
     for note in (*found.notes, *notes):
         print(note, file=sys.stderr)
-    values = class_values(masks, found.labels)
+    values, names = class_values(masks, found.labels, with_background=not ignore_elsewhere)
     elsewhere = IGNORE_INDEX if ignore_elsewhere else 0
-    _check(images, drawings, values, elsewhere)
+    _check(images, drawings, values, elsewhere, replace)
     with explained(masks):
         masks.mkdir(parents=True, exist_ok=True)
-        write_classes(masks, values, with_background=not ignore_elsewhere)
-        kept = _write(drawings, values, elsewhere, replace)
-    seen = Counter(label for drawing in drawings for label in {shape.label for shape in drawing.annotated.shapes})
+        write_classes(masks, names)
+        seen = _write(drawings, values, elsewhere)
     for label in found.labels:
-        print(f"{label}: value {values[label]}, in {seen[label]} of {len(drawings)} masks", file=sys.stderr)
-    return kept
+        print(f"{label}: value {values[label]}, in {seen[values[label]]} of {len(drawings)} masks", file=sys.stderr)
 
 
 def _read(source: Path, images: Path) -> Annotations:
@@ -70,48 +79,71 @@ def _together(found: Sequence[Annotations]) -> Annotations:
     )
 
 
-def _check(images: Path, drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int) -> None:
+def _check(images: Path, drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int, replace: bool) -> None:
     """Draw every mask without writing it.
 
     Raises:
-        UserError: that names all that cannot be drawn.
+        UserError: that names all that cannot be drawn, or that is there already and differs.
     """
     problems = Problems(images)
+    differing = []
     progress = Progress("check shapes", len(drawings))
     for drawing in drawings:
         try:
-            _mask(drawing, values, elsewhere)
-        except UserError as error:
-            problems.add(f"{drawing.annotated.where}: {reason(error, drawing.image)}")
+            mask = _mask(drawing, values, elsewhere)
+            if not replace and drawing.mask.exists() and drawing.mask.read_bytes() != _encoded(mask):
+                differing.append(str(drawing.mask))
+        except (UserError, OSError) as error:
+            problems.add(str(error))
         progress.advance()
+    if differing:
+        problems.add(f"differ from what the shapes give, and --replace draws over them: {every(differing)}")
     problems.raise_if_any(REMEDY)
 
 
-def _write(drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int, replace: bool) -> list[Path]:
-    kept = []
+def _write(drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int) -> Counter[int]:
+    """Write the masks; returns in how many of them each value is."""
+    seen: Counter[int] = Counter()
     progress = Progress("draw masks", len(drawings))
     for drawing in drawings:
-        path, encoded = drawing.mask, encode_indexed_png(_mask(drawing, values, elsewhere), PALETTE)
-        if path.exists() and not replace and path.read_bytes() != encoded:
-            kept.append(path)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(encoded)
+        mask = _mask(drawing, values, elsewhere)
+        drawing.mask.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(drawing.mask) as temporary:
+            temporary.write_bytes(_encoded(mask))
+        seen.update(np.unique(mask).tolist())
         progress.advance()
-    return kept
+    return seen
+
+
+def _encoded(mask: Image) -> bytes:
+    return encode_indexed_png(mask, PALETTE)
 
 
 def _mask(drawing: Drawing, values: Mapping[str, int], elsewhere: int) -> Image:
-    """Raises `UserError` if the image cannot be read or is of another size than what the shapes were drawn on."""
-    header, size = look(drawing.image), drawing.annotated.size
-    if size not in (None, header.size, header.stored_size):
+    """The mask, upright as the image is in use.
+
+    Raises:
+        UserError: if the image cannot be read, is of another size than what the shapes were drawn on, or one of them
+            does not belong into it.
+    """
+    header, annotated = look(drawing.image), drawing.annotated
+    size = annotated.size or header.size
+    if size not in (header.size, header.stored_size):
         (height, width), (own_height, own_width) = size, header.size
-        raise UserError(f"drawn on {width}x{height} pixels, {drawing.image} has {own_width}x{own_height}")
-    regions = [(shape.region, values[shape.label]) for shape in drawing.annotated.shapes]
-    return draw(regions, size or header.size, elsewhere)
+        raise UserError(
+            f"{annotated.where}: drawn on {width}x{height} pixels, {drawing.image} has {own_width}x{own_height}"
+        )
+    regions = []
+    for shape in annotated.shapes:
+        try:
+            regions.append((shape.region.runs(size), values[shape.label]))
+        except UserError as error:
+            raise UserError(f"{shape.where}, on {drawing.image}: {error}") from error
+    mask = draw(regions, size, elsewhere)
+    return mask if size == header.size else _upright(mask, header.orientation)
 
 
-def kept_warning(kept: Sequence[Path]) -> str:
-    """What to tell of masks that were left as they are."""
-    return f"{some(map(shown, kept))}: left, since they differ from what the shapes give; --replace draws over them."
+def _upright(mask: Image, orientation: int) -> Image:
+    picture = PIL.Image.fromarray(mask)
+    picture.getexif()[ORIENTATION] = orientation
+    return np.array(ImageOps.exif_transpose(picture))

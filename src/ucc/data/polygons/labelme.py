@@ -4,17 +4,25 @@ Format: github.com/wkentaro/labelme; X-AnyLabeling and others write it, too.
 """
 
 import base64
-import binascii
 import math
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ucc.data.polygons.annotations import Annotated, Annotations, Shape, entry, load_json, numbers, pixels
+from ucc.data.polygons.annotations import (
+    Annotated,
+    Annotations,
+    Shape,
+    entry,
+    image_size,
+    label,
+    load_json,
+    numbers,
+)
 from ucc.data.polygons.regions import Bitmap, Outlines, Region
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.tree import files_below
@@ -49,35 +57,31 @@ def read_labelme(folder: Path) -> Annotations:
             notes.append(f"{path} holds no shapes of labelme and is left out")
     if not images:
         raise UserError(f"{folder}: no JSON of labelme in it or below.")
-    return Annotations(
-        labels=sorted({shape.label for image in images for shape in image.shapes}),
-        images=images,
-        notes=[
-            *notes,
-            *(
-                f"{folder}: {count} shapes of kind {kind} have no area and are left out"
-                for kind, count in left_out.items()
-            ),
-        ],
-    )
+    notes += [
+        f"{folder}: {count} shapes of kind {kind} have no area and are left out" for kind, count in left_out.items()
+    ]
+    return Annotations(sorted({shape.label for image in images for shape in image.shapes}), images, notes)
 
 
-def _annotated(folder: Path, path: Path, content: Any, left_out: Counter[str]) -> Annotated:
-    sized = content.get("imageHeight") is not None
+def _annotated(folder: Path, path: Path, content: Mapping[str, Any], left_out: Counter[str]) -> Annotated:
     shapes = []
     for index, shape in enumerate(content["shapes"]):
         where = f"{path}: shape {index} (counted from 0)"
-        label = entry(shape, "label", str, where)
+        name = label(entry(shape, "label", str, where), where)
         kind = shape.get("shape_type") or "polygon"  # as files of before it had a kind mean
         if kind in AREALESS:
             left_out[kind] += 1
         else:
-            shapes.append(Shape(label, _region(kind, shape, where)))
+            shapes.append(Shape(name, _region(kind, shape, where), where))
+    below = path.relative_to(folder)
+    stored = content.get("imagePath")
+    # Of what it stores only the name counts: it was true on the machine of whoever drew.
+    named = [below.with_name(PureWindowsPath(stored).name)] if isinstance(stored, str) and stored.strip("./\\") else []
     return Annotated(
-        name=path.relative_to(folder).with_suffix("").as_posix(),
-        size=pixels(content, "imageHeight", "imageWidth", str(path)) if sized else None,
-        shapes=shapes,
+        names=tuple(name.as_posix() for name in (*named, below.with_suffix(""))),
         where=str(path),
+        size=image_size(content, "imageHeight", "imageWidth", str(path)),
+        shapes=shapes,
     )
 
 
@@ -107,9 +111,9 @@ def _bitmap(shape: Any, points: list[list[float]], where: str) -> Region:
     """A picture of the object, stored as text, whose upper left corner is the first point."""
     try:
         encoded = base64.b64decode(entry(shape, "mask", str, where), validate=True)
-    except binascii.Error as error:
+        picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE) if encoded else None
+    except (ValueError, cv2.error) as error:
         raise UserError(f"{where}: its mask is damaged; save it again.") from error
-    picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE) if encoded else None
     if picture is None:
         raise UserError(f"{where}: its mask is no picture; save it again.")
     return Bitmap(picture > 0, top=int(points[0][1]), left=int(points[0][0]))

@@ -10,6 +10,9 @@ from pycocotools import mask as coco_mask
 
 from ucc.errors import UserError
 
+# Times the image: outlines cost memory by their length, and one that far out is of another image.
+FARTHEST = 10
+
 Size = tuple[int, int]  # height, width
 Runs = dict[str, Any]  # run lengths as pycocotools has them
 
@@ -34,13 +37,13 @@ class Outlines:
     relative: bool = False
 
     def runs(self, size: Size) -> Runs:
-        """Raises `UserError` where a point lies further outside than the image is large."""
+        """Raises `UserError` where a point lies many times further outside than the image is large."""
         height, width = size
         scaled = []
         for polygon in self.polygons:
             points = np.asarray(polygon, np.float64).reshape(-1, 2) * ((width, height) if self.relative else 1)
             # Written so that it does not hold for what is not a number.
-            if not ((points >= (-width, -height)) & (points <= (2 * width, 2 * height))).all():
+            if not (np.abs(points) <= (FARTHEST * width, FARTHEST * height)).all():
                 raise UserError(f"points far outside the image of {width}x{height} pixels")
             scaled.append(points.ravel().tolist())
         merged: Runs = coco_mask.merge(coco_mask.frPyObjects(scaled, *size))
@@ -106,15 +109,13 @@ class Bitmap:
         return runs
 
 
-def draw(regions: Sequence[tuple[Region, int]], size: Size, elsewhere: int) -> NDArray[np.uint8]:
-    """Regions with their values as a mask, uint8 (H, W); of two on one pixel the smaller lies on top.
-
-    Raises:
-        UserError: if one does not belong into an image of this size.
-    """
-    found = [(region.runs(size), value) for region, value in regions]
-    mask = np.full(size, elsewhere, np.uint8)
-    # The sort is stable: of two of the same size the later one of the file lies on top.
-    for runs, value in sorted(found, key=lambda pair: -int(coco_mask.area(pair[0]))):
-        mask[coco_mask.decode(runs).astype(bool)] = value
-    return mask
+def draw(regions: Sequence[tuple[Runs, int]], size: Size, elsewhere: int) -> NDArray[np.uint8]:
+    """Runs of pixels with their values as a mask, uint8 (H, W); of two on one pixel the smaller lies on top."""
+    flat = np.full(size[0] * size[1], elsewhere, np.uint8)
+    # The sort is stable: of two of the same size the later one lies on top.
+    for runs, value in sorted(regions, key=lambda pair: -int(coco_mask.area(pair[0]))):
+        # Decoded by pycocotools each would cost as much as the whole image.
+        ends = np.cumsum(_counts(runs["counts"].decode())).tolist()
+        for start, end in zip(ends[0::2], ends[1::2], strict=False):  # the last run may be one of background
+            flat[start:end] = value
+    return np.ascontiguousarray(flat.reshape(size, order="F"))

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ucc.data.dataset import IMAGE_SUFFIXES
-from ucc.data.polygons.annotations import Annotated, Annotations, Shape
+from ucc.data.polygons.annotations import Annotated, Annotations, Shape, label
 from ucc.data.polygons.regions import Outlines
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.tree import files_below
@@ -41,7 +41,7 @@ def read_yolo(path: Path, images: Path) -> Annotations:
         raise UserError(
             f"{images}: no image has labels; of {images / 'x.jpg'} these would be {labels_of(images / 'x.jpg')}."
         )
-    return Annotations(labels=list(dict.fromkeys(names.values())), images=found, notes=[])
+    return Annotations(list(dict.fromkeys(names.values())), found)
 
 
 def labels_of(image: Path) -> Path:
@@ -64,7 +64,7 @@ def _names(path: Path) -> Mapping[int, str]:
     names = dict(enumerate(given)) if isinstance(given, list) else given
     if not isinstance(names, Mapping) or not names or not all(isinstance(number, int) for number in names):
         raise UserError(f"{path}: no list `names` of classes, as YOLO's data.yaml has.")
-    return {number: str(names[number]) for number in sorted(names)}
+    return {number: label(str(names[number]), str(path)) for number in sorted(names)}
 
 
 def _annotated(name: str, path: Path, names: Mapping[int, str]) -> Annotated:
@@ -73,20 +73,20 @@ def _annotated(name: str, path: Path, names: Mapping[int, str]) -> Annotated:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from error
-    for number, line in enumerate(lines, start=1):
+    for index, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        where = f"{path}: line {number}"
-        label, *coordinates = _numbers(line, where)
-        if label not in names:
-            raise UserError(f"{where}: there is no class {label:g}; data.yaml names {min(names)} to {max(names)}.")
+        where = f"{path}: line {index}"
+        number, *coordinates = _numbers(line, where)
+        if number not in names:
+            raise UserError(f"{where}: there is no class {number:g}; data.yaml names {min(names)} to {max(names)}.")
         if len(coordinates) == BOX:
             boxed = True
         elif len(coordinates) < FEWEST or len(coordinates) % 2:
             raise UserError(f"{where}: {len(coordinates)} numbers behind the class are no outline; export it again.")
         else:
-            shapes.append(Shape(names[int(label)], Outlines([coordinates], relative=True)))
-    return Annotated(name, None, shapes, str(path), boxed=boxed)
+            shapes.append(Shape(names[int(number)], Outlines([coordinates], relative=True), where))
+    return Annotated((name,), str(path), shapes=shapes, boxed=boxed)
 
 
 def _numbers(line: str, where: str) -> list[float]:

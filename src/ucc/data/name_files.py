@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from ucc.data.dataset import IGNORE_INDEX
-from ucc.data.inspect.contents import Meaning
+from ucc.data.sources.class_list import Color
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.places import folder_names, folders
 from ucc.data.sources.tree import FORBIDDEN_CATEGORIES, shown
@@ -25,6 +25,7 @@ MOST_LINES = 256  # a mask of 8 bits has no more values
 _LABEL = re.compile(r"(?P<name>.*?):\s*(?P<red>\d+)\s*,\s*(?P<green>\d+)\s*,\s*(?P<blue>\d+)\s*(:.*)?")
 _NUMBERED = re.compile(r"\d+\W")  # 1 cat, 1: cat, 1,cat
 
+Meaning = int | Color  # what stands for a class in a mask
 Lines = Iterator[tuple[int, str]]
 Pairs = Iterator[tuple[Meaning, str]]
 
@@ -71,16 +72,31 @@ def name_files(root: Path, masks: str, problems: Problems) -> Iterator[NameFile]
 
 
 def read_pixel_values(path: Path) -> dict[int, str]:
-    """The classes by value of a file such as Roboflow's `_classes.csv`.
+    """The classes by value of a file such as Roboflow's `_classes.csv`, for masks of 8 bits.
 
     Raises:
-        UserError: if it cannot be read, or a value has several names.
+        UserError: if it cannot be read, or values and names are not one for one.
     """
     try:
-        names = _names(path, _pixel_values)
-        return {value: name for value, (name,) in names.items() if isinstance(value, int)}
-    except (UserError, ValueError) as error:
-        raise UserError(f"{path}: no list of classes by value ({error}); mend or remove it.") from error
+        found = _names(path, _pixel_values)
+        if any(not isinstance(value, int) or value > IGNORE_INDEX for value in found):
+            raise UserError(f"a value is larger than {IGNORE_INDEX}")
+        names = [name for several in found.values() for name in several]
+        if len(names) > len(found) or len(set(names)) < len(names):
+            raise UserError("a value has several names, or a name several values")
+    except UserError as error:
+        raise UserError(f"{path}: no list of the classes of masks: {error}. Mend it, or use another folder.") from error
+    return dict(zip((value for value in found if isinstance(value, int)), names, strict=True))
+
+
+def label_problem(name: str) -> str | None:
+    """What keeps a name that is not empty from being one of a class in params.yaml and on the screen; else None."""
+    if "${" in name or name == "???":  # by which OmegaConf means other keys, and a value to come
+        return f"{name} cannot be a name in params.yaml"
+    # A name is shown in lines of text; what is not assigned to a character YAML refuses.
+    if any(unicodedata.category(character) in (*FORBIDDEN_CATEGORIES, "Cn") for character in name):
+        return f"control characters in the name {name!a}"
+    return None
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -202,9 +218,6 @@ def _name(line: int, text: str) -> str:
     name = text.strip()
     if not name:
         raise UserError(f"line {line} holds no name")
-    if "${" in name or name == "???":  # by which OmegaConf means other keys, and a value to come
-        raise UserError(f"line {line}: {name} cannot be a name in params.yaml")
-    # A name is shown in lines of text; what is not assigned to a character YAML refuses.
-    if any(unicodedata.category(character) in (*FORBIDDEN_CATEGORIES, "Cn") for character in name):
-        raise UserError(f"line {line}: control characters in the name {name!a}")
+    if problem := label_problem(name):
+        raise UserError(f"line {line}: {problem}")
     return name
