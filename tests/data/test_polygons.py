@@ -177,6 +177,16 @@ def test_masks_among_the_images_are_no_images(tmp_path: Path, monkeypatch: pytes
     assert found == ["masks/x.png", "x.png", "x_mask.png"]
 
 
+def test_masks_among_the_images_are_not_meant_by_name_either(tmp_path: Path) -> None:
+    content = coco(CAT, images=1)
+    content["images"][0]["file_name"] = "elsewhere/x.png"
+    annotations, images, _ = write_coco(tmp_path, content, images=0)
+    write_photo(tmp_path / "images/deep/x.png")
+    for _ in range(2):
+        main([annotations, images, f"{images}/../images/masks"])
+    assert (tmp_path / "images/masks/deep/x.png").is_file()
+
+
 def test_classes_keep_their_values_when_others_come(tmp_path: Path) -> None:
     arguments = write_labelme(tmp_path, "x", {"label": "dog", "points": corners(0, 0, 4)})
     main(arguments)
@@ -244,8 +254,8 @@ def test_no_photograph_is_drawn_over(tmp_path: Path) -> None:
     for image, name in zip(content["images"], ("a.png", "a_mask.png"), strict=True):
         image["file_name"] = name
     arguments = write_coco(tmp_path, content, images=0)
-    for name in ("a", "a_mask"):
-        write_photo(tmp_path / f"images/{name}.png")
+    write_photo(tmp_path / "images/a.png")
+    write_png(tmp_path / "images/a_mask.png", np.zeros((HEIGHT, WIDTH), np.uint8))  # grey, as masks may be
     before = (tmp_path / "images/a_mask.png").read_bytes()
     for further in ([], ["--replace"]):
         with pytest.raises(UserError, match=r"a_mask\.png: no mask, and one would be drawn over it"):
