@@ -60,7 +60,7 @@ def test_one_that_is_not_installed_is_named_with_the_remedy(
         Segmenter(model, providers=["cude"])
 
 
-@pytest.mark.parametrize("wrong", ["cpu", [], None, [1], [("CPUExecutionProvider", {})]])
+@pytest.mark.parametrize("wrong", ["cpu", [], None, 5, {"cpu": 1}, [1], [("CPUExecutionProvider", {})]])
 def test_what_is_no_list_of_names_is_refused(model: Path, wrong: Any) -> None:
     with pytest.raises(UserError, match=r"^providers .*: must be a list of names\.$"):
         Segmenter(model, providers=wrong)

@@ -30,7 +30,7 @@ def find_providers(names: Sequence[str]) -> list[str]:
     Raises:
         UserError: if this onnxruntime has no such provider.
     """
-    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"providers {names!r}: must be a list of names.")
     available = {short_name(provider): provider for provider in onnxruntime.get_available_providers()}
     found = []

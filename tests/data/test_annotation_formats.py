@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from annotated import (
     HEIGHT,
@@ -78,7 +79,7 @@ def test_images_of_which_no_pixels_are_known_get_no_mask_and_are_told(
     main(write_coco(tmp_path, content, images=5))
     assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == ["_classes.csv", "x0.png"]
     told = capsys.readouterr().err
-    assert "2 images of objects of which only a box is known, so without a mask: x1.png, x4.png" in told
+    assert "2 images with objects of which no outline is known, so without a mask: x1.png, x4.png" in told
     assert "1 images without shapes, so unlabelled (if they show nothing, --empty-as-background): x2.png" in told
     assert f"1 images not in {tmp_path / 'images'} and left out: z.png" in told
     assert "2 outlines of fewer than three points are left out" in told
@@ -241,12 +242,60 @@ def test_a_circle_has_the_area_of_one_and_may_leave_the_image(tmp_path: Path) ->
     assert read(tmp_path / "masks/x.png").sum() == 400 * 400
 
 
-@pytest.mark.parametrize("stored", ["C:\\photos\\x.jpg.png", "../elsewhere/x.jpg.png"])
+@pytest.mark.parametrize("stored", ["C:\\photos\\x.bmp", "../elsewhere/x.bmp", "x.bmp"])
 def test_labelme_says_which_image_it_means(tmp_path: Path, stored: str) -> None:
     arguments = write_labelme(tmp_path, "x", {"label": "a", "points": corners(0, 0, 3)}, imagePath=stored)
-    write_photo(tmp_path / "x.jpg.png")
+    PIL.Image.new("RGB", (WIDTH + 1, HEIGHT)).save(tmp_path / "x.bmp")
+    with pytest.raises(UserError, match=r"drawn on 16x12 pixels, .*x\.bmp has 17x12; take the images as they were"):
+        main(arguments)
+
+
+def test_labelme_means_images_from_where_its_files_lie(tmp_path: Path) -> None:
+    """And not others of their names, of which there is one on each side."""
+    for place in ("", "a/", "b/"):
+        write_labelme(
+            tmp_path, f"{place}json/1", {"label": "a", "points": corners(0, 0, 3)}, imagePath="../images/1.png"
+        )
+        (tmp_path / f"{place}json/1.png").unlink()
+        write_photo(tmp_path / f"{place}images/1.png")
+    main([str(tmp_path / "a"), str(tmp_path), str(tmp_path / "masks")])
+    drawn = [path.relative_to(tmp_path / "masks").as_posix() for path in (tmp_path / "masks").rglob("*.png")]
+    assert drawn == ["a/images/1.png"]
+
+
+def test_labelme_files_that_were_renamed_alone_are_refused(tmp_path: Path) -> None:
+    write_labelme(tmp_path, "1", {"label": "a", "points": corners(0, 0, 3)}, imagePath="1.png")
+    arguments = write_labelme(tmp_path, "2", {"label": "b", "points": corners(0, 0, 3)}, imagePath="1.png")
+    with pytest.raises(
+        UserError, match=r"2\.json: says that it is of .*1\.png, and has the name of .*2\.png; mend one"
+    ):
+        main(arguments)
+
+
+def test_all_files_of_labelme_that_are_wrong_are_named_at_once(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        arguments = write_labelme(tmp_path, name, {"label": ""})
+    (tmp_path / "z.json").write_text("{")
+    with pytest.raises(UserError, match=r"(?s)x\.json: shape 0.*y\.json: shape 0.*z\.json: no JSON"):
+        main(arguments)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".bmp", ".tif", ".TIFF", ".webp"])
+def test_images_may_be_of_every_kind_that_is_read(tmp_path: Path, suffix: str) -> None:
+    arguments = write_yolo(tmp_path / "yolo", "0 0 0 1 0 1 1\n")
+    (tmp_path / "yolo/train/images/x.png").unlink()
+    content = coco({"segmentation": [square(1, 1, 8)]}, images=1)
+    content["images"][0]["file_name"] = f"x{suffix}"
+    write_coco(tmp_path / "coco", content, images=0)
+    write_labelme(tmp_path / "labelme", "x", {"label": "a", "points": corners(0, 0, 3)})
+    (tmp_path / "labelme/x.png").unlink()
+    (tmp_path / "coco/images").mkdir()
+    for folder in ("yolo/train/images", "coco/images", "labelme"):
+        PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / folder / f"x{suffix}")
     main(arguments)
-    assert [path.name for path in (tmp_path / "masks").glob("*.png")] == ["x.jpg.png"]
+    main([str(tmp_path / "coco/coco.json"), str(tmp_path / "coco/images"), str(tmp_path / "coco/masks")])
+    main([str(tmp_path / "labelme"), str(tmp_path / "labelme"), str(tmp_path / "labelme/masks")])
+    assert len(list(tmp_path.rglob("masks/**/x.png"))) == 3
 
 
 SHAPE = {"label": "a", "points": [[1, 2]] * 2, "shape_type": "mask"}
@@ -295,7 +344,7 @@ def test_outlines_of_yolo_are_shares_of_the_image(
 
 def test_boxes_of_yolo_make_no_mask(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match="no image has shapes to draw; 1 images of objects of which only a box is known"
+        UserError, match="no image has shapes to draw; 1 images with objects of which no outline is known"
     ):
         main(write_yolo(tmp_path, "0 0.5 0.5 0.1 0.1\n0 0 0 0.125 0 0.125 0.25 0 0.25\n"))
 
@@ -304,10 +353,10 @@ def test_boxes_of_yolo_make_no_mask(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("2 0 0 1 0 1 1\n", "line 1: there is no class 2; data.yaml names 0 to 1"),
-        ("\nnan 0 0 1 0 1 1\n", "line 2: there is no class nan"),
+        ("\nnan 0 0 1 0 1 1\n", "line 2: holds a number that is not finite"),
         ("0 0 0 1 0 1\n", "line 1: 5 numbers behind the class are no outline"),
         ("0 0 0 1 0 1 x\n", "line 1: holds something that is no number"),
-        ("0 0 0 1 0 1 nan\n", "points far outside the image"),
+        ("0 0 0 1 0 1 nan\n", "line 1: holds a number that is not finite"),
         ("0 0 0 500 0 1 1\n", "points far outside the image"),
     ],
 )
@@ -319,7 +368,17 @@ def test_labels_of_yolo_that_are_wrong_are_named(tmp_path: Path, text: str, mess
     assert not (tmp_path / "masks").exists()
 
 
-@pytest.mark.parametrize("names", ["names: {}", "", "names: [", "names: {a: b}", "names: [???]"])
+def test_labels_of_yolo_may_lie_beside_the_images(tmp_path: Path) -> None:
+    arguments = write_yolo(tmp_path, "\ufeff0 0 0 1 0 1 1\n")
+    (tmp_path / "train/labels/x.txt").rename(tmp_path / "train/images/x.txt")
+    main(arguments)
+    assert (tmp_path / "masks/train/images/x.png").is_file()
+
+
+NAMELESS = ["names: {}", "", "names: [", "names: {a: b}", "names: [???]", "names: [null]", "names: {true: a}"]
+
+
+@pytest.mark.parametrize("names", NAMELESS)
 def test_a_file_of_yolo_without_names_is_named(tmp_path: Path, names: str) -> None:
     with pytest.raises(UserError, match=r"data\.yaml: "):
         main(write_yolo(tmp_path, "0 0 0 1 0 1 1", names))
@@ -328,5 +387,7 @@ def test_a_file_of_yolo_without_names_is_named(tmp_path: Path, names: str) -> No
 def test_where_labels_of_yolo_are_looked_for_is_told(tmp_path: Path) -> None:
     arguments = write_yolo(tmp_path, "0 0 0 1 0 1 1")
     (tmp_path / "train/labels").rename(tmp_path / "train/texts")
-    with pytest.raises(UserError, match=r"no image has labels; of .*images/x\.jpg these would be .*labels/x\.txt"):
+    with pytest.raises(
+        UserError, match=r"no image has labels; those of .*images/x\.jpg would be .*labels/x\.txt, or beside it"
+    ):
         main([arguments[0], str(tmp_path / "train/images"), arguments[2]])

@@ -1,5 +1,6 @@
 """Masks drawn from polygons: which image each is of, which value each class has, and that nothing of value is lost."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -153,6 +154,30 @@ def test_what_several_files_say_of_one_image_is_drawn_together(tmp_path: Path) -
         main([str(tmp_path / "cats.json"), first, images, masks])
 
 
+def test_what_several_files_call_differently_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, images, masks = write_coco(tmp_path, coco(CAT))
+    content = coco(DOG, images=1)
+    content["images"][0]["file_name"] = "data/x0.png"
+    (tmp_path / "dogs.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"data/x0\.png of .*dogs\.json may be .*x0\.png, which others call x0\.png"):
+        main([first, str(tmp_path / "dogs.json"), images, masks])
+    (tmp_path / "cats.json").write_text(json.dumps(content | {"annotations": coco(CAT)["annotations"]}))
+    main([str(tmp_path / "cats.json"), str(tmp_path / "dogs.json"), images, masks])
+    np.testing.assert_array_equal(read(tmp_path / "masks/x0.png"), expected((1, 1, 8, 2), (3, 3, 2, 1)))
+    assert "1 images annotated several times, and drawn together: x0.png" in capsys.readouterr().err
+
+
+def test_an_image_that_lies_beside_its_annotations_is_not_another_of_its_name(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_coco(tmp_path / split, coco(CAT if split == "train" else DOG, images=1), images=0)
+        write_photo(tmp_path / split / "x0.png")
+    files = [str(tmp_path / split / "coco.json") for split in ("train", "valid")]
+    main([*files, str(tmp_path / "train"), str(tmp_path / "masks")])
+    np.testing.assert_array_equal(read(tmp_path / "masks/x0.png"), expected((1, 1, 8, 2)))
+    with pytest.raises(UserError, match=r"1 images beside their annotations and not in .*train, so left out: x0\.png"):
+        main([files[1], str(tmp_path / "train"), str(tmp_path / "masks")])
+
+
 def test_classes_of_several_files_are_numbered_together_and_each_means_its_own_images(tmp_path: Path) -> None:
     for split, category in (("train", "cat"), ("valid", "dog")):
         content = coco({**CAT, "category_id": 1}, images=1)
@@ -199,6 +224,8 @@ def test_classes_keep_their_values_when_others_come(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spelling", [" dog", "dog ", unicodedata.normalize("NFD", "dög")])
 def test_spellings_that_look_alike_are_one_class(tmp_path: Path, spelling: str) -> None:
     plain = unicodedata.normalize("NFC", spelling.strip())
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/_classes.csv").write_text(f"Pixel Value, Class\n1, {unicodedata.normalize('NFD', plain)}\n")
     shapes = [{"label": name, "points": corners(5 * i, 0, 4)} for i, name in enumerate((plain, spelling))]
     for _ in range(2):
         main(write_labelme(tmp_path, "x", *shapes))
@@ -215,6 +242,33 @@ def test_what_a_list_of_classes_said_before_stays(tmp_path: Path) -> None:
     main([*arguments, "--ignore-elsewhere"])
     assert listed.read_text() == "Pixel Value,Class\n0,sky\n1,cat\n2,dog\n255,void\n"
     np.testing.assert_array_equal(read(tmp_path / "masks/x0.png"), expected((1, 1, 8, 1), elsewhere=255))
+
+
+def test_a_class_that_a_list_has_at_255_is_refused(tmp_path: Path) -> None:
+    arguments = write_coco(tmp_path, coco(CAT))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks/_Classes.csv").write_text("Pixel Value, Class\n255, cat\n")
+    with pytest.raises(UserError, match=r"_Classes\.csv: cat is 255, which is no class; draw into another folder"):
+        main(arguments)
+
+
+def test_masks_whose_list_of_classes_is_lost_are_not_added_to(tmp_path: Path) -> None:
+    arguments = write_coco(tmp_path, coco(CAT))
+    main(arguments)
+    (tmp_path / "masks/_classes.csv").unlink()
+    main(arguments)  # these are drawn anew
+    (tmp_path / "masks/_classes.csv").unlink()
+    write_coco(tmp_path, coco({**CAT, "image_id": 11}))
+    with pytest.raises(UserError, match=r"holds masks, and no _classes\.csv that names their classes: x0\.png\. Draw"):
+        main(arguments)
+
+
+def test_a_mask_that_the_annotations_no_longer_give_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = write_coco(tmp_path, coco(CAT, {**CAT, "image_id": 11}))
+    main(arguments)
+    write_coco(tmp_path, coco(CAT))
+    main(arguments)
+    assert "1 images unlabelled now, with a mask of before, which is still there: x1.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rows", ["1, cat\n2, cat", "1, cat\n1, dog", "300, cat", "one, cat", "1, ???"])
@@ -238,7 +292,8 @@ def test_a_mask_that_differs_is_drawn_over_only_if_that_is_asked_for(tmp_path: P
     arguments = write_coco(tmp_path, coco(CAT))
     main(arguments)
     drawn = (tmp_path / "masks/x0.png").read_bytes()
-    main(arguments)
+    PIL.Image.open(tmp_path / "masks/x0.png").save(tmp_path / "masks/x0.png", compress_level=0)
+    main(arguments)  # it holds the same pixels
     write_png(tmp_path / "masks/x0.png", np.ones((HEIGHT, WIDTH), np.uint8))
     before = {path: path.read_bytes() for path in (tmp_path / "masks").iterdir()}
     write_coco(tmp_path, coco(CAT, {**DOG, "image_id": 11}))
@@ -258,10 +313,10 @@ def test_no_photograph_is_drawn_over(tmp_path: Path) -> None:
     write_png(tmp_path / "images/a_mask.png", np.zeros((HEIGHT, WIDTH), np.uint8))  # grey, as masks may be
     before = (tmp_path / "images/a_mask.png").read_bytes()
     for further in ([], ["--replace"]):
-        with pytest.raises(UserError, match=r"a_mask\.png: no mask, and one would be drawn over it"):
+        with pytest.raises(UserError, match=r"a_mask\.png: not drawn here, and in the way of a mask"):
             main([arguments[0], arguments[1], arguments[1], *further])
     write_photo(tmp_path / "masks/a.png")
-    with pytest.raises(UserError, match=r"masks/a\.png: no mask, and one would be drawn over it"):
+    with pytest.raises(UserError, match=r"masks/a\.png: not drawn here, and in the way of a mask"):
         main([*arguments, "--replace"])
     assert (tmp_path / "images/a_mask.png").read_bytes() == before
 
@@ -296,7 +351,8 @@ def test_errors_of_the_command_have_no_traceback(tmp_path: Path) -> None:
         (command(*arguments), "coco.json: no JSON ("),
         (command(str(tmp_path / "absent.json"), *arguments[1:]), "absent.json: cannot be read (No such file"),
         (command(str(tmp_path / "images"), *arguments[1:]), "images: no JSON of labelme in it or below"),
-        (command(arguments[0], str(tmp_path / "absent"), arguments[2]), "coco.json: no JSON ("),
+        (command(arguments[0], str(tmp_path / "absent"), arguments[2]), "absent: no such folder of images"),
+        (command(*arguments[:2], arguments[0]), "coco.json: no folder; the last argument is the folder for the masks"),
     ):
         assert found.returncode == 1
         assert found.stderr.startswith("error: ")

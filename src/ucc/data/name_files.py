@@ -215,7 +215,7 @@ def _number(line: int, text: str, high: int) -> int:
 
 
 def _name(line: int, text: str) -> str:
-    name = text.strip()
+    name = unicodedata.normalize("NFC", text.strip())
     if not name:
         raise UserError(f"line {line} holds no name")
     if problem := label_problem(name):

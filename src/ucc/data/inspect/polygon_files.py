@@ -2,25 +2,23 @@
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ucc.data.polygons.annotations import load_json
 from ucc.data.polygons.coco import has_outlines, is_coco
 from ucc.data.polygons.labelme import is_labelme
+from ucc.data.polygons.yolo import NAMES_SUFFIXES, SUFFIX, has_outline, names_classes
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.naming import IMAGE_FOLDERS
-from ucc.data.sources.places import folder_names
+from ucc.data.sources.places import folder_names, has_star
 from ucc.data.sources.tree import files_below, shown
 from ucc.errors import UserError, some
 
 LARGEST = 2**30  # bytes; all of COCO's 118 000 images take half of it
 MOST = 1000  # files of a kind that are looked at
-BOX = 5  # numbers in a line of YOLO's that holds no outline
 
 
 def polygons_hint(root: Path, images: str | None) -> str:
@@ -31,17 +29,17 @@ def polygons_hint(root: Path, images: str | None) -> str:
         images: the folder of the images below it, if somebody has said which it is.
     """
     files = files_below(root, Problems(root))
-    sources = _coco_or_labelme(files) or _yolo(files)
+    sources = _coco_and_labelme(files) or _yolo(files)
     if not sources:
         return ""
     usual = (name for name in folder_names(root) if name.lower() in IMAGE_FOLDERS)
-    folder = root / (images or next(usual, "."))
+    folder = root if images and has_star(images) else root / (images or next(usual, "."))
     command = shlex.join(["python", "-m", "ucc.data.polygons", *map(str, (*sources, folder, root / "masks"))])
-    names = some(shown(path.relative_to(root)) for path in sources)
+    names = some(f"{shown(path.relative_to(root))}{'/' * path.is_dir()}" for path in sources)
     return f"\nThere are polygons in {names}. To draw masks of them:\n    {command}"
 
 
-def _coco_or_labelme(files: Sequence[Path]) -> list[Path]:
+def _coco_and_labelme(files: Sequence[Path]) -> list[Path]:
     coco: list[Path] = []
     labelme: list[Path] = []
     # Of a folder of labelme's files one is enough.
@@ -56,27 +54,10 @@ def _coco_or_labelme(files: Sequence[Path]) -> list[Path]:
         elif is_labelme(content):
             labelme.append(path.parent)
     # One folder for all of labelme's, since classes are numbered together.
-    return coco or ([Path(os.path.commonpath(labelme))] if labelme else [])
+    return [*coco, *([Path(os.path.commonpath(labelme))] if labelme else [])]
 
 
 def _yolo(files: Sequence[Path]) -> list[Path]:
-    if not any(map(_has_outline, islice((path for path in files if path.suffix.lower() == ".txt"), MOST))):
+    if not any(map(has_outline, islice((path for path in files if path.suffix.lower() == SUFFIX), MOST))):
         return []
-    return [path for path in files if path.suffix.lower() in (".yaml", ".yml") and "names" in _mapping(path)][:1]
-
-
-def _mapping(path: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return {}
-    return content if isinstance(content, Mapping) else {}
-
-
-def _has_outline(path: Path) -> bool:
-    try:
-        with path.open(encoding="utf-8") as stream:
-            words = stream.readline(2**16).split()
-        return len(words) > BOX and bool([float(word) for word in words])
-    except (OSError, ValueError):
-        return False
+    return [path for path in files if path.suffix.lower() in NAMES_SUFFIXES and names_classes(path)][:1]

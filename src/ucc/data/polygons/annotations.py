@@ -3,13 +3,15 @@
 import json
 import unicodedata
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ucc.data.name_files import label_problem
 from ucc.data.polygons.regions import Region, Size
 from ucc.errors import UserError
+
+REMEDY = "Nothing was drawn. Mend these, then draw again."
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,16 @@ class Annotated:
         names: what the image may be called, the likeliest first, as paths below the folder of images, with their
             suffix or without.
         where: the annotations, for messages.
+        source: the file or folder that was given, and that holds them.
         size: height and width of what the shapes were drawn on; None if the file does not say.
         shapes: none if nobody has drawn any.
-        folder: where the annotations lie, if names may be meant from there.
-        boxed: whether there are objects of which only a box is known, so that no mask can be made.
+        folder: where names may be meant from, beside the folder of images.
+        boxed: whether there are objects of which no outline is known, so that no mask can be made.
     """
 
     names: tuple[str, ...]
     where: str
+    source: Path
     size: Size | None = None
     shapes: Sequence[Shape] = ()
     folder: Path | None = None
@@ -54,7 +58,7 @@ class Annotations:
 
     labels: Sequence[str]
     images: Sequence[Annotated]
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
 
 
 def load_json(path: Path) -> Any:
@@ -71,7 +75,7 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path}: no JSON ({error}); export it again.") from error
 
 
-def entry(value: Any, key: str, kinds: type | tuple[type, ...], where: str) -> Any:
+def required(value: Any, key: str, kinds: type | tuple[type, ...], where: str) -> Any:
     """The value of a key of a JSON object, which must be there and of such a type.
 
     Raises:
@@ -89,19 +93,20 @@ def identifier(value: Any, key: str, where: str) -> Hashable:
     Raises:
         UserError: naming the place.
     """
-    found: Hashable = entry(value, key, (int, float, str), where)
+    found: Hashable = required(value, key, (int, float, str), where)
     return found
 
 
-def label(name: str, where: str) -> str:
+def class_label(name: str, where: str) -> str:
     """The name of a class, in one spelling.
 
     Raises:
         UserError: if it cannot be one.
     """
     text = unicodedata.normalize("NFC", name.strip())
-    if not text or (problem := label_problem(text)):
-        raise UserError(f"{where}: {problem if text else 'the name of a class is empty'}; rename it.")
+    problem = label_problem(text) if text else "the name of a class is empty"
+    if problem:
+        raise UserError(f"{where}: {problem}; rename it.")
     return text
 
 

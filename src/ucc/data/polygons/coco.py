@@ -12,12 +12,12 @@ from ucc.data.polygons.annotations import (
     Annotated,
     Annotations,
     Shape,
-    entry,
+    class_label,
     identifier,
     image_size,
-    label,
     load_json,
     numbers,
+    required,
     whole_numbers,
 )
 from ucc.data.polygons.regions import Outlines, Region, RunLengths
@@ -45,9 +45,13 @@ def read_coco(path: Path) -> Annotations:
     """
     content = load_json(path)
     if not is_coco(content):
-        raise UserError(f"{path}: no annotations of COCO, which hold lists {', '.join(MEMBERS)}.")
+        raise UserError(
+            f"{path}: no annotations of COCO, which hold lists {', '.join(MEMBERS)}; of labelme's give the folder."
+        )
     categories = _by_id(path, content["categories"], "category")
-    names = {number: label(entry(one, "name", str, where), where) for number, (one, where) in categories.items()}
+    names = {
+        number: class_label(required(one, "name", str, where), where) for number, (one, where) in categories.items()
+    }
     images = _by_id(path, content["images"], "image")
     shapes: defaultdict[Hashable, list[Shape]] = defaultdict(list)
     boxed, short = set(), 0
@@ -66,8 +70,9 @@ def read_coco(path: Path) -> Annotations:
     notes = [f"{path}: {short} outlines of fewer than three points are left out"] if short else []
     annotated = [
         Annotated(
-            names=(entry(image, "file_name", str, where),),
+            names=(required(image, "file_name", str, where),),
             where=where,
+            source=path,
             size=image_size(image, "height", "width", where),
             shapes=shapes[number],
             folder=path.parent,
@@ -111,7 +116,7 @@ def _region(segmentation: Any, where: str) -> tuple[Region | None, int]:
 
 def _run_lengths(segmentation: Mapping[str, Any], where: str) -> Region:
     size = whole_numbers(segmentation.get("size"), where)
-    counts = entry(segmentation, "counts", (list, str), where)
+    counts = required(segmentation, "counts", (list, str), where)
     if len(size) != 2:
         raise UserError(f"{where}: run lengths without height and width; export it again.")
     return RunLengths((size[0], size[1]), counts if isinstance(counts, str) else whole_numbers(counts, where))

@@ -11,13 +11,13 @@ from PIL import ImageOps
 
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.images import Image
-from ucc.data.polygons.annotations import Annotations
-from ucc.data.polygons.classes import class_values, write_classes
+from ucc.data.polygons.annotations import REMEDY, Annotations
+from ucc.data.polygons.classes import class_values, refuse_nameless, write_classes
 from ucc.data.polygons.coco import read_coco
 from ucc.data.polygons.labelme import read_labelme
-from ucc.data.polygons.matching import REMEDY, Drawing, match
+from ucc.data.polygons.matching import Drawing, mask_ending, match
 from ucc.data.polygons.regions import draw
-from ucc.data.polygons.yolo import SUFFIXES, read_yolo
+from ucc.data.polygons.yolo import NAMES_SUFFIXES, read_yolo
 from ucc.data.sources.class_list import standard_color
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pictures import ORIENTATION, look
@@ -33,6 +33,7 @@ def draw_masks(
     sources: Sequence[Path],
     images: Path,
     masks: Path,
+    *,
     ignore_elsewhere: bool = False,
     empty_as_background: bool = False,
     replace: bool = False,
@@ -50,10 +51,15 @@ def draw_masks(
     Raises:
         UserError: if anything is missing, damaged or in the way, and then nothing is written; or if it cannot be.
     """
-    found = _together([_read(source, images) for source in sources])
+    if not images.is_dir():
+        raise UserError(f"{images}: no such folder of images.")
+    if masks.exists() and not masks.is_dir():
+        raise UserError(f"{masks}: no folder; the last argument is the folder for the masks.")
+    found = _joined([_read(source, images) for source in sources])
     drawings, notes = match(found, images, masks, empty_as_background)
     for note in (*found.notes, *notes):
         print(note, file=sys.stderr)
+    refuse_nameless(masks, {drawing.mask for drawing in drawings}, mask_ending(images, masks))
     values, names = class_values(masks, found.labels, with_background=not ignore_elsewhere)
     elsewhere = IGNORE_INDEX if ignore_elsewhere else 0
     _check(images, drawings, values, elsewhere, replace)
@@ -68,10 +74,10 @@ def draw_masks(
 def _read(source: Path, images: Path) -> Annotations:
     if source.is_dir():
         return read_labelme(source)
-    return read_yolo(source, images) if source.suffix.lower() in SUFFIXES else read_coco(source)
+    return read_yolo(source, images) if source.suffix.lower() in NAMES_SUFFIXES else read_coco(source)
 
 
-def _together(found: Sequence[Annotations]) -> Annotations:
+def _joined(found: Sequence[Annotations]) -> Annotations:
     return Annotations(
         labels=list(dict.fromkeys(label for each in found for label in each.labels)),
         images=[image for each in found for image in each.images],
@@ -91,7 +97,7 @@ def _check(images: Path, drawings: Sequence[Drawing], values: Mapping[str, int],
     for drawing in drawings:
         try:
             mask = _mask(drawing, values, elsewhere)
-            if not replace and drawing.mask.exists() and drawing.mask.read_bytes() != _encoded(mask):
+            if not replace and drawing.mask.exists() and not _holds(drawing.mask, mask):
                 differing.append(str(drawing.mask))
         except (UserError, OSError) as error:
             problems.add(str(error))
@@ -109,14 +115,15 @@ def _write(drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: in
         mask = _mask(drawing, values, elsewhere)
         drawing.mask.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(drawing.mask) as temporary:
-            temporary.write_bytes(_encoded(mask))
+            temporary.write_bytes(encode_indexed_png(mask, PALETTE))
         seen.update(np.unique(mask).tolist())
         progress.advance()
     return seen
 
 
-def _encoded(mask: Image) -> bytes:
-    return encode_indexed_png(mask, PALETTE)
+def _holds(path: Path, mask: Image) -> bool:
+    with PIL.Image.open(path) as picture:
+        return np.array_equal(np.array(picture), mask)
 
 
 def _mask(drawing: Drawing, values: Mapping[str, int], elsewhere: int) -> Image:
@@ -131,7 +138,8 @@ def _mask(drawing: Drawing, values: Mapping[str, int], elsewhere: int) -> Image:
     if size not in (header.size, header.stored_size):
         (height, width), (own_height, own_width) = size, header.size
         raise UserError(
-            f"{annotated.where}: drawn on {width}x{height} pixels, {drawing.image} has {own_width}x{own_height}"
+            f"{annotated.where}: drawn on {width}x{height} pixels, {drawing.image} has {own_width}x{own_height}; take "
+            "the images as they were annotated"
         )
     regions = []
     for shape in annotated.shapes:

@@ -3,64 +3,118 @@
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from ucc.data.dataset import IMAGE_SUFFIXES
 from ucc.data.polygons.annotations import Annotated
 from ucc.data.sources.listing import Problems
+from ucc.data.sources.matching import IMAGE_SUFFIXES
 from ucc.errors import some
 
 
-def find_images(
-    annotated: Sequence[Annotated], files: Sequence[Path], root: Path, problems: Problems
-) -> tuple[dict[Path, list[Annotated]], list[Annotated], list[str]]:
-    """The annotations of each file below `root` that has any, those of no file, and notes.
+@dataclass
+class Found:
+    """What became of annotated images.
 
-    A file whose whole path fits is never taken for another; what is left is found by its bare name. A name that may be
-    one of several files is added to `problems`.
+    Attributes:
+        by_file: the annotations of each file that has any; several if several are of it.
+        absent: those of no file.
+        elsewhere: those of a file that is not below the folder of images.
+        moved: what was found by its name alone, in words.
     """
+
+    by_file: dict[Path, list[Annotated]] = field(default_factory=dict)
+    absent: list[Annotated] = field(default_factory=list)
+    elsewhere: list[Annotated] = field(default_factory=list)
+    moved: dict[str, None] = field(default_factory=dict)
+
+    def claim(self, one: Annotated, candidates: Sequence[Path], problems: Problems) -> None:
+        """Take the only candidate for its file; several are a problem."""
+        if len(candidates) == 1:
+            self.by_file.setdefault(candidates[0], []).append(one)
+        else:
+            problems.add(
+                f"{one.names[0]} may be {some(map(str, candidates))}: rename, or leave one in the folder of images"
+            )
+
+
+def find_images(annotated: Sequence[Annotated], files: Sequence[Path], root: Path, problems: Problems) -> Found:
+    """The files below `root` that the annotations are of.
+
+    A file whose whole path fits is never taken for another; what is left is found by its bare name. What may be several
+    files, or is named as two, is added to `problems`.
+    """
+    found, rest = Found(), []
     paths = _Index((path.relative_to(root).as_posix(), path) for path in files)
-    found: defaultdict[Path, list[Annotated]] = defaultdict(list)
-    rest = []
     for one in annotated:
-        candidates = _first(paths, _whole_paths(one, root))
-        _claim(one, candidates, found, problems)
-        if not candidates:
+        candidates = _by_path(one, paths, root, problems)
+        if _is_elsewhere(one, root):
+            found.elsewhere.append(one)
+        elif candidates:
+            found.claim(one, candidates, problems)
+        else:
             rest.append(one)
-    bare = _Index((path.name, path) for path in files if path not in found)
-    absent, moved = [], []
+    _find_by_name(rest, files, root, found, problems)
+    return found
+
+
+def _by_path(one: Annotated, paths: "_Index", root: Path, problems: Problems) -> Sequence[Path]:
+    names = [_posix(name) for name in one.names]
+    near = [Path(os.path.relpath(one.folder / name, root)).as_posix() for name in names] if one.folder else []
+    for group in (near, [PurePosixPath(name).as_posix() for name in names]):
+        found = [candidates for name in group if (candidates := paths.find(name))]
+        if not found:
+            continue
+        for others in found[1:]:
+            if found[0][0] not in others:
+                problems.add(
+                    f"{one.where}: says that it is of {found[0][0]}, and has the name of {others[0]}; mend one"
+                )
+        return found[0]
+    return ()
+
+
+def _find_by_name(
+    rest: Sequence[Annotated], files: Sequence[Path], root: Path, found: Found, problems: Problems
+) -> None:
+    free = _Index((path.name, path) for path in files if path not in found.by_file)
+    claimed = _Index((path.name, path) for path in found.by_file)
+    sources = {path: {one.source for one in entries} for path, entries in found.by_file.items()}
     taken: dict[Path, Annotated] = {}
     for one in rest:
-        candidates = _first(bare, (PurePosixPath(_posix(name)).name for name in one.names))
+        bare = [PurePosixPath(_posix(name)).name for name in one.names]
+        candidates = _first(free, bare)
         if not candidates:
-            absent.append(one)
-        elif len(candidates) == 1 and candidates[0] in taken:
-            both = f"{taken[candidates[0]].names[0]} and {one.names[0]}"
-            problems.add(f"{both}: both would be {candidates[0]}, the only file of that name; add the other's")
+            _tell_absent(one, _first(claimed, bare), sources, found, problems)
+        elif len(candidates) == 1 and taken.setdefault(candidates[0], one).names != one.names:
+            problems.add(
+                f"{taken[candidates[0]].names[0]} and {one.names[0]}: both would be {candidates[0]}, the only file of "
+                "that name; add the other one's"
+            )
         else:
-            _claim(one, candidates, found, problems)
-            taken |= dict.fromkeys(candidates, one)
-            moved.append(f"{one.names[0]} is {candidates[0].relative_to(root).as_posix()}")
-    notes = [f"{len(moved)} images found by their names alone: {some(moved)}"] if moved else []
-    return found, absent, notes
+            found.claim(one, candidates, problems)
+            found.moved[f"{one.names[0]} is {candidates[0].relative_to(root).as_posix()}"] = None
 
 
-def _claim(one: Annotated, candidates: Sequence[Path], found: dict[Path, list[Annotated]], problems: Problems) -> None:
-    if len(candidates) > 1:
-        problems.add(
-            f"{one.names[0]} may be {some(map(str, candidates))}: rename, or leave one in the folder of images"
-        )
-    elif candidates:
-        found[candidates[0]].append(one)
+def _tell_absent(
+    one: Annotated, claimed: Sequence[Path], sources: Mapping[Path, set[Path]], found: Found, problems: Problems
+) -> None:
+    """What a file itself tells from another image it means as another; other files may spell paths in their own way."""
+    if len(claimed) == 1 and one.source not in sources[claimed[0]]:
+        named = found.by_file[claimed[0]][0].names[0]
+        problems.add(f"{one.names[0]} of {one.source} may be {claimed[0]}, which others call {named}; give it one name")
+    else:
+        found.absent.append(one)
 
 
-def _whole_paths(one: Annotated, root: Path) -> Iterable[str]:
-    for name in map(_posix, one.names):
-        if one.folder:
-            yield Path(os.path.relpath(one.folder / name, root)).as_posix()
-        yield PurePosixPath(name).as_posix()
+def _is_elsewhere(one: Annotated, root: Path) -> bool:
+    """Whether the file that it names lies where it is meant from, and that is not below `root`."""
+    meant = one.folder / _posix(one.names[0]) if one.folder else None
+    if meant is None or not meant.is_file() or not os.path.relpath(meant, root).startswith(".."):
+        return False
+    return not meant.resolve().is_relative_to(root.resolve())  # another way to the same folder
 
 
 def _posix(name: str) -> str:

@@ -5,6 +5,7 @@ Format: github.com/wkentaro/labelme; X-AnyLabeling and others write it, too.
 
 import base64
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
@@ -14,19 +15,20 @@ import cv2
 import numpy as np
 
 from ucc.data.polygons.annotations import (
+    REMEDY,
     Annotated,
     Annotations,
     Shape,
-    entry,
+    class_label,
     image_size,
-    label,
     load_json,
     numbers,
+    required,
 )
 from ucc.data.polygons.regions import Bitmap, Outlines, Region
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.tree import files_below
-from ucc.errors import UserError
+from ucc.data.sources.tree import files_below, shown
+from ucc.errors import UserError, some
 
 SUFFIX = ".json"
 CIRCLE_POINTS = 72  # 0.1 % of the radius off at most
@@ -44,22 +46,28 @@ def read_labelme(folder: Path) -> Annotations:
     Raises:
         UserError: if there is none, or one is damaged.
     """
-    images, notes = [], []
+    images, others = [], []
     left_out: Counter[str] = Counter()
     problems = Problems(folder)
-    files = [path for path in files_below(folder, problems) if path.suffix.lower() == SUFFIX]
-    problems.raise_if_any("Mend these, then draw again.")
-    for path in files:
-        content = load_json(path)
-        if is_labelme(content):
-            images.append(_annotated(folder, path, content, left_out))
-        else:
-            notes.append(f"{path} holds no shapes of labelme and is left out")
+    for path in files_below(folder, problems):
+        if path.suffix.lower() != SUFFIX:
+            continue
+        try:
+            content = load_json(path)
+            if is_labelme(content):
+                images.append(_annotated(folder, path, content, left_out))
+            else:
+                others.append(shown(path.relative_to(folder)))
+        except UserError as error:
+            problems.add(str(error))
+    problems.raise_if_any(REMEDY)
     if not images:
-        raise UserError(f"{folder}: no JSON of labelme in it or below.")
-    notes += [
+        raise UserError(f"{folder}: no JSON of labelme in it or below; of COCO give the file, of YOLO the data.yaml.")
+    notes = [
         f"{folder}: {count} shapes of kind {kind} have no area and are left out" for kind, count in left_out.items()
     ]
+    if others:
+        notes.append(f"{folder}: {len(others)} files hold no shapes of labelme and are left out: {some(others)}")
     return Annotations(sorted({shape.label for image in images for shape in image.shapes}), images, notes)
 
 
@@ -67,7 +75,7 @@ def _annotated(folder: Path, path: Path, content: Mapping[str, Any], left_out: C
     shapes = []
     for index, shape in enumerate(content["shapes"]):
         where = f"{path}: shape {index} (counted from 0)"
-        name = label(entry(shape, "label", str, where), where)
+        name = class_label(required(shape, "label", str, where), where)
         kind = shape.get("shape_type") or "polygon"  # as files of before it had a kind mean
         if kind in AREALESS:
             left_out[kind] += 1
@@ -75,18 +83,23 @@ def _annotated(folder: Path, path: Path, content: Mapping[str, Any], left_out: C
             shapes.append(Shape(name, _region(kind, shape, where), where))
     below = path.relative_to(folder)
     stored = content.get("imagePath")
-    # Of what it stores only the name counts: it was true on the machine of whoever drew.
-    named = [below.with_name(PureWindowsPath(stored).name)] if isinstance(stored, str) and stored.strip("./\\") else []
+    named = []
+    if isinstance(stored, str) and stored.strip("./\\"):
+        # Meant from where the file lies; where that leads nowhere, it was true on another machine, and the name counts.
+        meant = os.path.normpath(below.parent / PureWindowsPath(stored).as_posix())
+        named = [Path(meant), below.with_name(PureWindowsPath(stored).name)]
     return Annotated(
         names=tuple(name.as_posix() for name in (*named, below.with_suffix(""))),
         where=str(path),
+        source=folder,
+        folder=folder,
         size=image_size(content, "imageHeight", "imageWidth", str(path)),
         shapes=shapes,
     )
 
 
 def _region(kind: str, shape: Any, where: str) -> Region:
-    points = [numbers(point, where) for point in entry(shape, "points", list, where)]
+    points = [numbers(point, where) for point in required(shape, "points", list, where)]
     if any(len(point) != 2 for point in points):
         raise UserError(f"{where}: points are pairs of numbers; save it again.")
     if kind == "mask" and len(points) == 2:
@@ -110,7 +123,7 @@ def _circle(centre: list[float], rim: list[float]) -> list[float]:
 def _bitmap(shape: Any, points: list[list[float]], where: str) -> Region:
     """A picture of the object, stored as text, whose upper left corner is the first point."""
     try:
-        encoded = base64.b64decode(entry(shape, "mask", str, where), validate=True)
+        encoded = base64.b64decode(required(shape, "mask", str, where), validate=True)
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE) if encoded else None
     except (ValueError, cv2.error) as error:
         raise UserError(f"{where}: its mask is damaged; save it again.") from error

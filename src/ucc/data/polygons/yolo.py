@@ -4,20 +4,22 @@ Format: docs.ultralytics.com, "Instance Segmentation Datasets": a line for each 
 as shares of width and height. Labels lie in `labels` where their images lie in `images`, else beside them.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ucc.data.dataset import IMAGE_SUFFIXES
-from ucc.data.polygons.annotations import Annotated, Annotations, Shape, label
+from ucc.data.polygons.annotations import REMEDY, Annotated, Annotations, Shape, class_label
 from ucc.data.polygons.regions import Outlines
 from ucc.data.sources.listing import Problems
+from ucc.data.sources.matching import IMAGE_SUFFIXES
 from ucc.data.sources.tree import files_below
 from ucc.errors import UserError
 
-SUFFIXES = (".yaml", ".yml")
+SUFFIX = ".txt"
+NAMES_SUFFIXES = (".yaml", ".yml")
 BOX = 4  # numbers behind the class: its centre and size
 FEWEST = 6
 
@@ -30,16 +32,20 @@ def read_yolo(path: Path, images: Path) -> Annotations:
     """
     names = _names(path)
     problems = Problems(images)
-    files = files_below(images, problems) if images.is_dir() else []
-    problems.raise_if_any("Mend these, then draw again.")
     found = []
-    for image in files:
-        labels = labels_of(image)
-        if image.suffix.lower() in IMAGE_SUFFIXES and labels.is_file():
-            found.append(_annotated(image.relative_to(images).as_posix(), labels, names))
+    for image in files_below(images, problems):
+        labels = next(filter(Path.is_file, (labels_of(image), image.with_suffix(SUFFIX))), None)
+        if labels is None or image.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        try:
+            found.append(_annotated(path, image.relative_to(images).as_posix(), labels, names))
+        except UserError as error:
+            problems.add(str(error))
+    problems.raise_if_any(REMEDY)
     if not found:
+        example = images / "x.jpg"
         raise UserError(
-            f"{images}: no image has labels; of {images / 'x.jpg'} these would be {labels_of(images / 'x.jpg')}."
+            f"{images}: no image has labels; those of {example} would be {labels_of(example)}, or beside it."
         )
     return Annotations(list(dict.fromkeys(names.values())), found)
 
@@ -50,7 +56,24 @@ def labels_of(image: Path) -> Path:
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
         parts[last] = "labels"
-    return Path(*parts) / f"{image.stem}.txt"
+    return Path(*parts) / f"{image.stem}{SUFFIX}"
+
+
+def names_classes(path: Path) -> bool:
+    """Whether it looks like a data.yaml."""
+    try:
+        return bool(_names(path))
+    except UserError:
+        return False
+
+
+def has_outline(path: Path) -> bool:
+    """Whether a file of labels begins with an object of which more than a box is known."""
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            return len(_numbers(stream.readline(2**16), "")) > 1 + BOX
+    except (OSError, ValueError, UserError):
+        return False
 
 
 def _names(path: Path) -> Mapping[int, str]:
@@ -62,15 +85,15 @@ def _names(path: Path) -> Mapping[int, str]:
         raise UserError(f"{path}: no YAML ({' '.join(str(error).split())}).") from error
     given: Any = content.get("names") if isinstance(content, Mapping) else None
     names = dict(enumerate(given)) if isinstance(given, list) else given
-    if not isinstance(names, Mapping) or not names or not all(isinstance(number, int) for number in names):
+    if not isinstance(names, Mapping) or not names or not all(type(n) is int and names[n] is not None for n in names):
         raise UserError(f"{path}: no list `names` of classes, as YOLO's data.yaml has.")
-    return {number: label(str(names[number]), str(path)) for number in sorted(names)}
+    return {number: class_label(str(names[number]), str(path)) for number in sorted(names)}
 
 
-def _annotated(name: str, path: Path, names: Mapping[int, str]) -> Annotated:
+def _annotated(source: Path, name: str, path: Path, names: Mapping[int, str]) -> Annotated:
     shapes, boxed = [], False
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from error
     for index, line in enumerate(lines, start=1):
@@ -86,11 +109,14 @@ def _annotated(name: str, path: Path, names: Mapping[int, str]) -> Annotated:
             raise UserError(f"{where}: {len(coordinates)} numbers behind the class are no outline; export it again.")
         else:
             shapes.append(Shape(names[int(number)], Outlines([coordinates], relative=True), where))
-    return Annotated((name,), str(path), shapes=shapes, boxed=boxed)
+    return Annotated((name,), str(path), source, shapes=shapes, boxed=boxed)
 
 
 def _numbers(line: str, where: str) -> list[float]:
     try:
-        return [float(word) for word in line.split()]
+        found = [float(word) for word in line.split()]
     except ValueError as error:
         raise UserError(f"{where}: holds something that is no number; export it again.") from error
+    if not all(map(math.isfinite, found)):
+        raise UserError(f"{where}: holds a number that is not finite; export it again.")
+    return found
