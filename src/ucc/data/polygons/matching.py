@@ -7,7 +7,7 @@ from pathlib import Path
 import PIL.Image
 
 from ucc.data.polygons.annotations import REMEDY, Annotated, Annotations
-from ucc.data.polygons.finding import find_images
+from ucc.data.polygons.finding import Found, find_images
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES
 from ucc.data.sources.tree import files_below, shown
@@ -54,6 +54,13 @@ def match(found: Annotations, images: Path, masks: Path, empty_as_background: bo
         (boxed if one.annotated.boxed else without).append(one)
     _check_places(drawings, files.by_file.keys() if beside else (), problems)
     problems.raise_if_any(REMEDY)
+    notes = _notes(images, files, empty, boxed)
+    if not drawings:
+        raise UserError(f"no image has shapes to draw{''.join(f'; {note}' for note in notes)}.")
+    return drawings, notes
+
+
+def _notes(images: Path, files: Found, empty: Sequence[Drawing], boxed: Sequence[Drawing]) -> list[str]:
     several = [image.name for image, entries in files.by_file.items() if len(entries) > 1]
     stale = [drawing.mask.name for drawing in (*empty, *boxed) if drawing.mask.exists()]
     told = {
@@ -61,16 +68,13 @@ def match(found: Annotations, images: Path, masks: Path, empty_as_background: bo
         f"beside their annotations and not in {images}, so left out": _names(files.elsewhere),
         "found by their names alone": list(files.moved),
         "annotated several times, and drawn together": several,
-        "with objects of which no outline is known, so without a mask": _names(drawing.annotated for drawing in boxed),
+        "with objects of which no outline is known, so without a mask": _names(one.annotated for one in boxed),
         "without shapes, so unlabelled (if they show nothing, --empty-as-background)": _names(
-            drawing.annotated for drawing in empty
+            one.annotated for one in empty
         ),
         "unlabelled now, with a mask of before, which is still there": stale,
     }
-    notes = [f"{len(names)} images {what}: {some(names)}" for what, names in told.items() if names]
-    if not drawings:
-        raise UserError(f"no image has shapes to draw{''.join(f'; {note}' for note in notes)}.")
-    return drawings, notes
+    return [f"{len(names)} images {what}: {some(names)}" for what, names in told.items() if names]
 
 
 def _names(annotated: Iterable[Annotated]) -> list[str]:
