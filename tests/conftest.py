@@ -9,6 +9,7 @@ from copy import deepcopy
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import numpy as np
@@ -26,6 +27,9 @@ from ucc.data.manifest import Manifest, Sample
 from ucc.export import export_segmenter
 from ucc.models import Segmenter
 from ucc.params import load_params
+
+if TYPE_CHECKING:
+    from ucc.training import TrainingPaths
 
 # One thread: sums come out the same everywhere, and tests do not fight for cores. The variable is for child processes.
 torch.set_num_threads(1)
@@ -97,6 +101,31 @@ def tiny_params() -> Callable[..., Params]:
         return load_params(REPOSITORY / "params.yaml", [*TINY, *changes])
 
     return lambda *changes: deepcopy(load(*changes))
+
+
+@pytest.fixture
+def paths(tmp_path: Path, tiny_dataset: Path, tiny_manifest: Manifest) -> "TrainingPaths":
+    """The places of a training on the tiny data set."""
+    from trainings import places  # seconds of imports, which most files of tests do without
+
+    return places(tmp_path, tiny_dataset, tiny_manifest)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_dataset: Path,
+    tiny_manifest: Manifest,
+    tiny_params: Callable[..., Params],
+) -> "TrainingPaths":
+    """A training that nothing interrupted; only to be read."""
+    from trainings import places
+
+    from ucc.training import train
+
+    done = places(tmp_path_factory.mktemp("undisturbed"), tiny_dataset, tiny_manifest)
+    train(tiny_params(), done)
+    return done
 
 
 @pytest.fixture(autouse=True)
