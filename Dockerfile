@@ -79,7 +79,7 @@ USER ucc
 EXPOSE 8000
 # Only what serving imports: the rest of the package would not run here.
 COPY src/ucc/__init__.py src/ucc/__main__.py src/ucc/cli.py src/ucc/errors.py src/ucc/images.py src/ucc/pictures.py \
-    src/ucc/pixel_limit.py src/ucc/segmenter.py src/ucc/tiff.py src/ucc/tiling.py /opt/ucc/src/ucc/
+    src/ucc/pixel_limit.py src/ucc/providers.py src/ucc/segmenter.py src/ucc/tiff.py src/ucc/tiling.py /opt/ucc/src/ucc/
 COPY src/ucc/commands/__init__.py src/ucc/commands/arguments.py src/ucc/commands/serve.py /opt/ucc/src/ucc/commands/
 COPY src/ucc/serve /opt/ucc/src/ucc/serve
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
