@@ -374,26 +374,6 @@ def test_the_build_needs_no_registry_but_for_its_base() -> None:
     assert {line.split()[1] for line in lines if line.startswith("FROM")} == {"${BASE}", "base"}
 
 
-def test_the_image_for_serving_holds_all_that_serving_imports(tmp_path: Path) -> None:
-    stage = (ROOT / "Dockerfile").read_text(encoding="utf-8").partition(" AS serve\n")[2].replace("\\\n", " ")
-    for line in re.findall(r"^COPY (src/.*)$", stage, re.MULTILINE):
-        *sources, target = line.split()
-        for source in map(Path, sources):
-            inside = tmp_path / target.lstrip("/") / ("" if (ROOT / source).is_dir() else source.name)
-            inside.parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, inside)
-    served = subprocess.run(
-        [sys.executable, "-m", "ucc", "serve", "absent.onnx"],
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "opt/ucc/src")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    # It looks for the model when all is imported.
-    assert served.stderr.startswith("error: absent.onnx: no such file.")
-
-
 def compose(*files: str) -> dict[str, Any]:
     """What Docker Compose understands of its files; this needs no engine."""
     named = [part for file in files for part in ("--file", str(ROOT / "docker" / file))]
