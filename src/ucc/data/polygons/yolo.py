@@ -1,7 +1,7 @@
 """YOLO's labels for segmentation: a text file for each image, and a data.yaml that names the classes.
 
 Format: docs.ultralytics.com, "Instance Segmentation Datasets": a line for each object, the class and then x y x y ...
-as shares of width and height. Labels lie in `labels` where their images lie in `images`, else beside them.
+as shares of width and height. Labels lie in `labels` where their images lie in `images`, or beside them.
 """
 
 import math
@@ -21,7 +21,7 @@ from ucc.errors import UserError
 SUFFIX = ".txt"
 NAMES_SUFFIXES = (".yaml", ".yml")
 BOX = 4  # numbers behind the class: its centre and size
-FEWEST = 6
+FEWEST = 6  # three points
 
 
 def read_yolo(path: Path, images: Path) -> Annotations:
@@ -102,7 +102,9 @@ def _annotated(source: Path, name: str, path: Path, names: Mapping[int, str]) ->
         where = f"{path}: line {index}"
         number, *coordinates = _numbers(line, where)
         if number not in names:
-            raise UserError(f"{where}: there is no class {number:g}; data.yaml names {min(names)} to {max(names)}.")
+            raise UserError(
+                f"{where}: there is no class {number:g}; data.yaml names {min(names)} to {max(names)}: mend one."
+            )
         if len(coordinates) == BOX:
             boxed = True
         elif len(coordinates) < FEWEST or len(coordinates) % 2:
