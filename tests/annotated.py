@@ -1,12 +1,16 @@
 """Small images with the files of annotation tools beside them, and the masks that are expected of them."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from tiny import REPOSITORY
 
 from ucc.data.images import write_png
 
@@ -77,3 +81,12 @@ def expected(*squares: tuple[int, int, int, int], elsewhere: int = 0) -> NDArray
     for left, top, side, value in squares:
         mask[top : top + side, left : left + side] = value
     return mask
+
+
+def command(*arguments: str, restricted: bool = False) -> subprocess.CompletedProcess[str]:
+    """The command; `restricted` as somebody to whom permissions apply: root without two of its capabilities."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    argv = [sys.executable, "-m", "ucc.data.annotations", *arguments]
+    if restricted and os.geteuid() == 0:
+        argv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *argv]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)

@@ -29,9 +29,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from ucc.data.annotations.__main__ import main
+from ucc.data.annotations.regions import RunLengths, draw
 from ucc.data.images import write_png
-from ucc.data.polygons.__main__ import main
-from ucc.data.polygons.regions import RunLengths, draw
 from ucc.errors import UserError
 
 

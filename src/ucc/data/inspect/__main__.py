@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ucc.config import FolderParams
 from ucc.data.dataset import IGNORE_INDEX
+from ucc.data.inspect.annotation_files import annotations_hint
+from ucc.data.inspect.binary_mask_files import binary_masks_hint
 from ucc.data.inspect.class_names import class_names
 from ucc.data.inspect.contents import contents
 from ucc.data.inspect.ignored import ignored_warning
 from ucc.data.inspect.layout import NoMasksError, alternatives, guess_layout, perhaps
-from ucc.data.inspect.polygon_files import polygons_hint
 from ucc.data.inspect.proposal import propose, section
 from ucc.data.inspect.survey import (
     describe,
@@ -56,7 +57,7 @@ def inspect(
     try:
         return _inspect(root, images, masks, image_suffix, mask_suffix)
     except NoMasksError as error:
-        raise UserError(f"{error}{polygons_hint(root, images)}") from error
+        raise UserError(f"{error}{annotations_hint(root, images) or binary_masks_hint(root)}") from error
 
 
 def _inspect(

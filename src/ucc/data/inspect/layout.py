@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ucc.data.inspect.binary_mask_files import binary_masks_hint
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of, match
 from ucc.data.sources.naming import (
@@ -96,6 +97,7 @@ def alternatives(root: Path, layout: Layout) -> list[str]:
             taken = layout.mask_suffix or "nothing"
             found.append(
                 f"names of masks have beyond those of images: {listed}; taken is {taken}, for others give --mask-suffix"
+                + binary_masks_hint(root)
             )
     for place in _neighbours(root, layout):
         pairing = _endings(images, _stems(root, place, layout.images, MASK_SUFFIXES)).total()
@@ -218,7 +220,7 @@ def _mask_ending(root: Path, images: str, masks: str, image_suffix: str) -> str:
 def _endings(images: Collection[str], masks: Collection[str]) -> Counter[str]:
     """What the names of masks have beyond those of images, and how often."""
     found = (beyond(mask, images) for mask in masks)
-    return Counter(both[1] for both in found if both)
+    return Counter(both[1] for both in found if both and "/" not in both[1])  # x/1 is no mask of x
 
 
 def _ranked(endings: Mapping[str, int]) -> list[str]:

@@ -63,13 +63,13 @@ class Header:
         return self.size[::-1] if self.orientation >= 5 else self.size
 
 
-def look(path: Path) -> Header:
+def look(path: Path, formats: tuple[str, ...] = FORMATS) -> Header:
     """Read no more than the header.
 
     Raises:
-        UserError: if the file cannot be read, is no photograph that is read or declares too many pixels.
+        UserError: if the file cannot be read, is of another format, or declares too many pixels.
     """
-    with _told(path), _opened(path, FORMATS) as picture:
+    with _told(path), _opened(path, formats) as picture:
         header = _header(path, picture)
     if header.format == "TIFF" and (why := _refusal(path)):
         raise UserError(f"{path}: {why}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from ucc.data.polygons.annotations import Annotated
+from ucc.data.annotations.annotated import Annotated
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES
 from ucc.errors import some

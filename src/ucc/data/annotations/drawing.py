@@ -9,15 +9,17 @@ import numpy as np
 import PIL.Image
 from PIL import ImageOps
 
+from ucc.data.annotations.annotated import REMEDY, Annotations
+from ucc.data.annotations.binary_masks import read_binary_masks
+from ucc.data.annotations.classes import class_values, refuse_nameless, write_classes
+from ucc.data.annotations.coco import read_coco
+from ucc.data.annotations.labelme import read_labelme
+from ucc.data.annotations.matching import Drawing, mask_ending, match
+from ucc.data.annotations.pattern import Pattern
+from ucc.data.annotations.regions import draw
+from ucc.data.annotations.yolo import NAMES_SUFFIXES, read_yolo
 from ucc.data.dataset import IGNORE_INDEX
 from ucc.data.images import Image
-from ucc.data.polygons.annotations import REMEDY, Annotations
-from ucc.data.polygons.classes import class_values, refuse_nameless, write_classes
-from ucc.data.polygons.coco import read_coco
-from ucc.data.polygons.labelme import read_labelme
-from ucc.data.polygons.matching import Drawing, mask_ending, match
-from ucc.data.polygons.regions import draw
-from ucc.data.polygons.yolo import NAMES_SUFFIXES, read_yolo
 from ucc.data.sources.class_list import standard_color
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.pictures import ORIENTATION, look
@@ -30,7 +32,7 @@ PALETTE = [standard_color(value) for value in range(256)]
 
 
 def draw_masks(
-    sources: Sequence[Path],
+    sources: Sequence[Path | Pattern],
     images: Path,
     masks: Path,
     *,
@@ -41,7 +43,8 @@ def draw_masks(
     """Draw the masks, and tell on stderr what was drawn and what not.
 
     Args:
-        sources: JSON files of COCO, folders of labelme's, data.yaml of YOLO; their classes are numbered together.
+        sources: JSON files of COCO, folders of labelme's, data.yaml of YOLO, patterns of binary masks; their classes
+            are numbered together.
         images: the folder of the images.
         masks: the folder for the masks, made if it is missing.
         ignore_elsewhere: pixels in no shape belong to no class, rather than to the background.
@@ -55,7 +58,7 @@ def draw_masks(
         raise UserError(f"{images}: no such folder of images.")
     if masks.exists() and not masks.is_dir():
         raise UserError(f"{masks}: no folder; the last argument is the folder for the masks.")
-    found = _joined([_read(source, images) for source in sources])
+    found = _read(sources, images, masks)
     drawings, notes = match(found, images, masks, empty_as_background)
     for note in (*found.notes, *notes):
         print(note, file=sys.stderr)
@@ -71,18 +74,23 @@ def draw_masks(
         print(f"{label}: value {values[label]}, in {seen[values[label]]} of {len(drawings)} masks", file=sys.stderr)
 
 
-def _read(source: Path, images: Path) -> Annotations:
-    if source.is_dir():
-        return read_labelme(source)
-    return read_yolo(source, images) if source.suffix.lower() in NAMES_SUFFIXES else read_coco(source)
-
-
-def _joined(found: Sequence[Annotations]) -> Annotations:
+def _read(sources: Sequence[Path | Pattern], images: Path, masks: Path) -> Annotations:
+    patterns = [source for source in sources if isinstance(source, Pattern)]
+    found = [_read_file(source, images) for source in sources if isinstance(source, Path)]
+    if patterns:
+        found.append(read_binary_masks(patterns, images, masks))
     return Annotations(
         labels=list(dict.fromkeys(label for each in found for label in each.labels)),
         images=[image for each in found for image in each.images],
         notes=[note for each in found for note in each.notes],
+        pictures=frozenset().union(*(each.pictures for each in found)),
     )
+
+
+def _read_file(source: Path, images: Path) -> Annotations:
+    if source.is_dir():
+        return read_labelme(source)
+    return read_yolo(source, images) if source.suffix.lower() in NAMES_SUFFIXES else read_coco(source)
 
 
 def _check(images: Path, drawings: Sequence[Drawing], values: Mapping[str, int], elsewhere: int, replace: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ucc.data.polygons.annotations import (
+from ucc.data.annotations.annotated import (
     Annotated,
     Annotations,
     Shape,
@@ -20,7 +20,7 @@ from ucc.data.polygons.annotations import (
     required,
     whole_numbers,
 )
-from ucc.data.polygons.regions import Outlines, Region, RunLengths
+from ucc.data.annotations.regions import Outlines, Region, RunLengths
 from ucc.errors import UserError
 
 MEMBERS = ("images", "annotations", "categories")

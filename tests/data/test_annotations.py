@@ -1,10 +1,7 @@
 """Masks drawn from polygons: which image each is of, which value each class has, and that nothing of value is lost."""
 
 import json
-import os
 import shlex
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +14,7 @@ from annotated import (
     HEIGHT,
     WIDTH,
     coco,
+    command,
     corners,
     expected,
     read,
@@ -28,11 +26,10 @@ from annotated import (
 )
 from inspected import proposed, run
 from PIL import ImageOps
-from tiny import REPOSITORY
 
+from ucc.data.annotations.__main__ import main
 from ucc.data.images import write_png
 from ucc.data.inspect.__main__ import inspect
-from ucc.data.polygons.__main__ import main
 from ucc.errors import UserError
 
 CAT = {"segmentation": [square(1, 1, 8)]}
@@ -337,14 +334,6 @@ def test_a_broken_image_is_named_and_not_its_annotations(tmp_path: Path) -> None
         main(arguments)
 
 
-def command(*arguments: str, restricted: bool = False) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
-    argv = [sys.executable, "-m", "ucc.data.polygons", *arguments]
-    if restricted and os.geteuid() == 0:
-        argv = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *argv]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-
-
 def test_errors_of_the_command_have_no_traceback(tmp_path: Path) -> None:
     arguments = write_coco(tmp_path, "{")
     for found, message in (
@@ -429,7 +418,7 @@ def test_inspect_names_the_command_and_then_finds_the_masks(tmp_path: Path, make
     root = make(tmp_path / "my photos")
     told = run(str(root)).stderr
     assert "\nThere are polygons in " in told
-    (line,) = (line for line in told.splitlines() if line.startswith("    python -m ucc.data.polygons "))
+    (line,) = (line for line in told.splitlines() if line.startswith("    python -m ucc.data.annotations "))
     assert command(*shlex.split(line)[3:]).returncode == 0
     section: dict[str, Any] = proposed(inspect(root))["folder"]
     names = ["background", "ape", "cat"] if make is labelme_by_split else ["background", "cat"]
@@ -442,7 +431,7 @@ def test_inspect_uses_the_folder_of_images_that_it_is_told(tmp_path: Path) -> No
     (root / "images").rename(root / "pics")
     write_photo(root / "aother/y.png")
     told = run(str(root), "--images", "pics").stderr
-    (line,) = (line for line in told.splitlines() if line.startswith("    python -m ucc.data.polygons "))
+    (line,) = (line for line in told.splitlines() if line.startswith("    python -m ucc.data.annotations "))
     assert command(*shlex.split(line)[3:]).returncode == 0
     assert proposed(inspect(root, "pics"))["folder"]["images"] == "pics"
 

@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ucc.data.polygons.annotations import load_json
-from ucc.data.polygons.coco import has_outlines, is_coco
-from ucc.data.polygons.labelme import is_labelme
-from ucc.data.polygons.yolo import NAMES_SUFFIXES, SUFFIX, has_outline, names_classes
+from ucc.data.annotations.annotated import load_json
+from ucc.data.annotations.coco import has_outlines, is_coco
+from ucc.data.annotations.labelme import is_labelme
+from ucc.data.annotations.yolo import NAMES_SUFFIXES, SUFFIX, has_outline, names_classes
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.naming import IMAGE_FOLDERS
 from ucc.data.sources.places import folder_names, has_star
@@ -21,7 +21,7 @@ LARGEST = 2**30  # bytes; all of COCO's 118 000 images take half of it
 MOST = 1000  # files of a kind that are looked at
 
 
-def polygons_hint(root: Path, images: str | None) -> str:
+def annotations_hint(root: Path, images: str | None) -> str:
     """How to draw masks from the polygons below `root`, on lines of their own; nothing if there are none.
 
     Args:
@@ -34,7 +34,7 @@ def polygons_hint(root: Path, images: str | None) -> str:
         return ""
     usual = (name for name in folder_names(root) if name.lower() in IMAGE_FOLDERS)
     folder = root if images and has_star(images) else root / (images or next(usual, "."))
-    command = shlex.join(["python", "-m", "ucc.data.polygons", *map(str, (*sources, folder, root / "masks"))])
+    command = shlex.join(["python", "-m", "ucc.data.annotations", *map(str, (*sources, folder, root / "masks"))])
     names = some(f"{shown(path.relative_to(root))}{'/' * path.is_dir()}" for path in sources)
     return f"\nThere are polygons in {names}. To draw masks of them:\n    {command}"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from ucc.data.polygons.annotations import REMEDY, Annotated, Annotations, Shape, class_label
-from ucc.data.polygons.regions import Outlines
+from ucc.data.annotations.annotated import REMEDY, Annotated, Annotations, Shape, class_label
+from ucc.data.annotations.regions import Outlines
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES
 from ucc.data.sources.tree import files_below

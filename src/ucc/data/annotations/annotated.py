@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ucc.data.annotations.regions import Region, Size
 from ucc.data.name_files import label_problem
-from ucc.data.polygons.regions import Region, Size
 from ucc.errors import UserError
 
 REMEDY = "Nothing was drawn. Mend these, then draw again."
@@ -54,11 +54,13 @@ class Annotations:
     Attributes:
         labels: the classes, in the order in which they get their values.
         notes: what was left out, in words.
+        pictures: files, resolved, that are annotations themselves, and no images wherever they lie.
     """
 
     labels: Sequence[str]
     images: Sequence[Annotated]
     notes: Sequence[str] = ()
+    pictures: frozenset[Path] = frozenset()
 
 
 def load_json(path: Path) -> Any:

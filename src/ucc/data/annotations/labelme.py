@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ucc.data.polygons.annotations import (
+from ucc.data.annotations.annotated import (
     REMEDY,
     Annotated,
     Annotations,
@@ -25,7 +25,7 @@ from ucc.data.polygons.annotations import (
     numbers,
     required,
 )
-from ucc.data.polygons.regions import Bitmap, Outlines, Region
+from ucc.data.annotations.regions import Bitmap, Outlines, Region
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.tree import files_below, shown
 from ucc.errors import UserError, some

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import PIL.Image
 
-from ucc.data.polygons.annotations import REMEDY, Annotated, Annotations
-from ucc.data.polygons.finding import Found, find_images
+from ucc.data.annotations.annotated import REMEDY, Annotated, Annotations
+from ucc.data.annotations.finding import Found, find_images
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES
 from ucc.data.sources.tree import files_below, shown
@@ -42,7 +42,11 @@ def match(found: Annotations, images: Path, masks: Path, empty_as_background: bo
     beside = own == of_images
     within = [images / own.relative_to(of_images)] if not beside and own.is_relative_to(of_images) else []
     ending = mask_ending(images, masks)
-    listed = [path for path in files_below(images, problems, within) if path.suffix.lower() in IMAGE_SUFFIXES]
+    listed = [
+        path
+        for path in files_below(images, problems, within)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.resolve() not in found.pictures
+    ]
     files = find_images(found.images, listed, images, problems)
     drawings: list[Drawing] = []
     empty: list[Drawing] = []
