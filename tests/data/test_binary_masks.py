@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from ucc.data.annotations.__main__ import main
 from ucc.data.annotations.binary_masks import read_binary_mask
 from ucc.data.annotations.pattern import Pattern, Split
-from ucc.data.inspect.__main__ import inspect
 from ucc.errors import UserError
 
 TWO_CLASSES = expected((1, 1, 8, 1), (3, 3, 2, 2))
@@ -107,6 +107,27 @@ def test_the_images_that_are_there_tell_where_a_name_ends(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read(tmp_path / "drawn/street_01.png"), expected((0, 0, 2, 2)))
 
 
+def test_the_folder_of_binary_masks_is_not_drawn_into(tmp_path: Path) -> None:
+    write_photo(tmp_path / "images/x.jpg")
+    put(tmp_path / "drawn/x.tif", inside(0, 0, 2))
+    with pytest.raises(UserError, match="drawn: holds binary masks; give another folder for the masks"):
+        draw(tmp_path, "cat=drawn/{image}.tif")
+
+
+def test_a_class_without_a_mask_is_taken_not_to_be_there_and_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "xy":
+        write_photo(tmp_path / f"images/{name}.jpg")
+        put(tmp_path / f"masks/cat/{name}.png", inside(1, 1, 8))
+    put(tmp_path / "masks/dog/x.png", inside(3, 3, 2))
+    draw(tmp_path, "masks/{class}/{image}.png")
+    np.testing.assert_array_equal(read(tmp_path / "drawn/y.png"), expected((1, 1, 8, 1)))
+    told = capsys.readouterr().err
+    assert "dog: 1 of 2 images with masks have none of it, and are taken not to show it" in told
+    assert "cat: 1 of 2" not in told
+
+
 def test_an_image_that_is_named_like_a_mask_is_an_image(tmp_path: Path) -> None:
     write_photo(tmp_path / "images/x_1.png")
     put(tmp_path / "images/x_1_cat.png", inside(1, 1, 8))
@@ -182,11 +203,12 @@ def test_of_lossy_masks_what_is_light_belongs_to_the_class(tmp_path: Path, suffi
     assert not read_binary_mask(tmp_path / f"n{suffix}").any()
 
 
-def test_smoothed_edges_are_cut_at_half(tmp_path: Path) -> None:
-    mask = inside(2, 3, 4)
-    mask[3, 2:6] = (40, 127, 128, 230)
-    put(tmp_path / "m.png", mask)
-    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.png")[3, 2:6], [False, False, True, True])
+@pytest.mark.parametrize("scale", [0.7, 1.9])
+def test_smoothed_edges_are_cut_at_half(tmp_path: Path, scale: float) -> None:
+    disc = cv2.circle(np.zeros((90, 120), np.uint8), (50, 40), 25, 255, -1)
+    smoothed = cv2.resize(disc, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    put(tmp_path / "m.png", smoothed)
+    np.testing.assert_array_equal(read_binary_mask(tmp_path / "m.png"), smoothed >= 128)
 
 
 def transparent(path: Path) -> None:
@@ -197,33 +219,67 @@ def photograph(path: Path) -> None:
     PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).save(path)
 
 
+def colored(*colors: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return np.array(colors, np.uint8)[TWO_CLASSES]
+
+
+def with_palette(path: Path) -> None:
+    """As in VOC: the largest channel of all three classes is 128."""
+    picture = PIL.Image.fromarray(TWO_CLASSES.astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    picture.save(path)
+
+
+def stored_lossily(path: Path, shades: tuple[int, int, int]) -> None:
+    large = np.kron(np.array(shades, np.uint8)[TWO_CLASSES], np.ones((9, 9), np.uint8))
+    PIL.Image.fromarray(large).save(path, "JPEG", quality=40)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda path: put(path, TWO_CLASSES.astype(np.uint8)), id="classes"),
+        pytest.param(lambda path: put(path, TWO_CLASSES.astype(np.uint16) * 450), id="16 bits"),
+        pytest.param(lambda path: put(path, expected((0, 0, 2, 1), elsewhere=2).astype(np.uint8)), id="no black"),
+        pytest.param(lambda path: put(path, np.array([0, 127, 255], np.uint8)[TWO_CLASSES]), id="grey"),
+        pytest.param(lambda path: put(path, np.array([0, 1, 255], np.uint8)[TWO_CLASSES]), id="ignored"),
+        pytest.param(lambda path: put(path, np.array([255, 128, 0], np.uint8)[TWO_CLASSES]), id="inverted"),
+        pytest.param(lambda path: put(path, np.repeat(np.arange(0, 256, 16, np.uint8), 64).reshape(-1, 32)), id="many"),
+        pytest.param(lambda path: put(path, colored((0, 0, 0), (255, 0, 0), (0, 0, 255))), id="coloured"),
+        pytest.param(with_palette, id="palette"),
+        pytest.param(lambda path: stored_lossily(path, (0, 127, 255)), id="JPEG"),
+        pytest.param(lambda path: stored_lossily(path, (0, 100, 100)), id="dim JPEG"),
+        pytest.param(photograph, id="photograph"),
+    ],
+)
+def test_what_shows_more_than_one_class_is_no_binary_mask(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "m.png")
+    with pytest.raises(UserError, match=r"m\.png: a mask of one class .* has more; is it a mask, and of one class\?"):
+        read_binary_mask(tmp_path / "m.png")
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (
-            lambda path: put(path, expected((0, 0, 2, 1), (4, 4, 2, 2)).astype(np.uint8)),
-            "this one has 1, 2; is it a mask",
-        ),
-        (lambda path: put(path, expected((0, 0, 2, 1), (4, 4, 2, 900)).astype(np.uint16)), "this one has 1, 900"),
-        (lambda path: put(path, expected((0, 0, 2, 1), elsewhere=2).astype(np.uint8)), "this one has 1, 2"),
         (transparent, "is transparent in parts"),
-        (photograph, "is it a mask, and of one class?"),
-        (lambda path: path.write_bytes(b"\x89PNG"), "m.png: "),
-        (lambda path: put(path, inside(0, 0, 2)[1:]), "m.png"),
+        (photograph, "has one value or colour beside black, and this one has more; is it a mask"),
+        (lambda path: path.write_bytes(b"\x89PNG"), "masks/m.png: "),
+        (lambda path: put(path, inside(0, 0, 2)[1:]), "masks/m.png: drawn on 16x11 pixels, "),
     ],
-    ids=["classes", "16 bits", "no black", "transparent", "photograph", "damaged", "another size"],
 )
-def test_what_is_no_binary_mask_is_named_and_nothing_is_drawn(
+def test_all_that_cannot_be_drawn_is_named_and_nothing_is_drawn(
     tmp_path: Path, write: Callable[[Path], None], message: str
 ) -> None:
-    for name in "xm":
+    for name in "xmn":
         write_photo(tmp_path / f"images/{name}.jpg")
     put(tmp_path / "masks/x.png", inside(0, 0, 2))
-    write(tmp_path / "masks/m.png")
+    for name in "mn":
+        write(tmp_path / f"masks/{name}.png")
     with pytest.raises(UserError) as raised:
         draw(tmp_path, "cat=masks/{image}.png")
     assert message in str(raised.value)
-    assert str(tmp_path / "masks/m.png") in str(raised.value)
+    assert str(raised.value).count(f"{tmp_path / 'masks/m.png'}") == 1
+    assert str(raised.value).count(f"{tmp_path / 'masks/n.png'}") == 1
     assert not (tmp_path / "drawn").exists()
 
 
@@ -238,8 +294,8 @@ def test_masks_of_an_image_in_two_sizes_are_named(tmp_path: Path) -> None:
 def test_a_picture_of_two_classes_is_refused(tmp_path: Path) -> None:
     write_photo(tmp_path / "images/x.jpg")
     put(tmp_path / "masks/x.png", inside(0, 0, 2))
-    with pytest.raises(UserError, match=r"x\.png: fits patterns of cat and of dog"):
-        draw(tmp_path, "cat=masks/{image}.png", "dog=masks/*{image}.png")
+    with pytest.raises(UserError, match=r"x\.png: fits patterns of cat and of dog; narrow"):
+        draw(tmp_path, "cat=masks/{image}.png", "dog=*/{image}.png")
 
 
 @pytest.mark.parametrize(
@@ -248,12 +304,19 @@ def test_a_picture_of_two_classes_is_refused(tmp_path: Path) -> None:
         ("masks/{class}.png", "{image} must stand in it once"),
         ("cat=masks/{image}/{image}.png", "{image} must stand in it once"),
         ("masks/{class}/{class}/{image}.png", "{class} at most once"),
-        ("cat=masks/**/{image}.png", "no two stars in a row"),
+        ("cat=masks/**/{image}.png", "put text between {image}, {class} and stars"),
+        ("masks/{image}{class}.png", "put text between {image}, {class} and stars"),
+        ("cat=*/*/*/*/{image}.png", "stars at most 3 times"),
+        ("masks/{Class}/x.png", "no pattern of binary masks, such as masks/{class}/{image}.png"),
+        ("masks/*/x.png", "no pattern of binary masks"),
+        ("images/x.jpg", "a picture; of binary masks give a pattern"),
+        ("images", "of binary masks a pattern, such as 'masks/{class}/{image}.png'"),
+        ("~nobody-such/{image}/{class}.png", "~nobody-such/{image}/{class}.png: there is no such home"),
         ("masks/{image}.png", "name the class, either before it (cat=masks/{image}.png) or in it by {class}"),
         ("cat=masks/{class}/{image}.png", "name the class, either before it"),
-        ("cat=absent/{image}.png", "absent: folder that cannot be read"),
+        ("cat=absent/{image}.png", "absent: no such folder"),
         ("cat=images/{image}_{image}.png", "{image} must stand in it once"),
-        ("cat=images/{image}_mask.png", "_mask.png: no picture fits"),
+        ("cat=images/{image}_mask.png", "_mask.png: fits no picture; in images there are x.jpg"),
         ("???=images/{image}.jpg", "cannot be a name in params.yaml"),
     ],
 )
@@ -302,42 +365,107 @@ Layout = Callable[[str], dict[str, str]]  # where the picture of each class or o
 
 
 def by_class(name: str) -> dict[str, str]:
-    return {"cat": f"masks/cat/{name}.png", "dog": f"masks/dog/{name}.png", "": f"images/{name}.jpg"}
+    return {"cat": f"masks/cat/{name}.png", "dog": f"masks/dog/{name}.PNG", "": f"images/{name}.jpg"}
+
+
+def by_class_and_ending(name: str) -> dict[str, str]:
+    return {"cat": f"masks/cat/{name}_MA.tif", "dog": f"masks/dog/{name}_EX.tif", "": f"images/{name}.jpg"}
+
+
+def by_class_and_split(name: str) -> dict[str, str]:
+    split = "val" if int(name[1:]) % 2 else "train"
+    return {place: f"masks/{split}/{place}/{name}.png" for place in ("cat", "dog")} | {"": f"images/{split}/{name}.jpg"}
 
 
 def by_ending(name: str) -> dict[str, str]:
-    return {"cat": f"masks/{name}_cat.png", "dog": f"masks/{name}_dog.png", "": f"images/{name}.jpg"}
+    return {"cat": f"masks/{name}_cat.png", "dog": f"masks/{name}_dog.png", "": f"photos of me/{name}.jpg"}
 
 
-def by_object(name: str) -> dict[str, str]:
+def by_image(name: str) -> dict[str, str]:
+    return {"cat": f"masks/{name}/cat.png", "dog": f"masks/{name}/dog.png", "": f"images/{name}.jpg"}
+
+
+def objects_by_ending(name: str) -> dict[str, str]:
+    return {"0": f"masks/{name}_0.png", "1": f"masks/{name}_1.png", "": f"images/{name}.jpg"}
+
+
+def objects_by_image(name: str) -> dict[str, str]:
+    return {"0": f"masks/{name}/0{name}.png", "1": f"masks/{name}/1{name}.png", "": f"images/{name}.jpg"}
+
+
+def objects_beside_images(name: str) -> dict[str, str]:
     return {"0": f"{name}/masks/{name[-1]}0.png", "1": f"{name}/masks/{name[-1]}1.png", "": f"{name}/images/{name}.png"}
 
 
-def objects_in_folders(name: str) -> dict[str, str]:
-    return {"0": f"masks/{name}/0.png", "1": f"masks/{name}/1.png", "": f"images/{name}.jpg"}
-
-
-@pytest.mark.parametrize("layout", [by_class, by_ending, by_object, objects_in_folders])
-def test_inspect_names_the_commands_and_these_do_it(tmp_path: Path, layout: Layout) -> None:
-    root = tmp_path / "my photos"
+def make(root: Path, layout: Layout) -> None:
+    """Six images, four of them with binary masks."""
     for number in range(6):
         for index, (label, place) in enumerate(layout(f"x{number}").items()):
             if not label:
                 write_photo(root / place, number)
             elif number < 4:
                 put(root / place, inside(5 * index, 1, 4))
-    told = run(str(root)).stderr.replace("CLASS=", "cell=")
+
+
+@pytest.mark.parametrize("layout", [by_class, by_class_and_ending, by_class_and_split, by_ending, by_image])
+@pytest.mark.parametrize("name", ["my photos", "a=b", "-o"])
+def test_inspect_names_the_commands_that_draw_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(Path(name), layout)
+    told = run("--", name).stderr
+    assert "of the classes cat, dog," in told
+    section, masks = follow(told)
+    assert [entry["name"] for entry in section["classes"]] == ["background", "cat", "dog"]
+    assert len(masks) == 4
+    for mask in masks:
+        np.testing.assert_array_equal(read(mask), expected((0, 1, 4, 1), (5, 1, 4, 2)))
+
+
+@pytest.mark.parametrize("layout", [objects_by_ending, objects_by_image, objects_beside_images])
+def test_inspect_names_the_commands_that_draw_objects(tmp_path: Path, layout: Layout) -> None:
+    make(tmp_path, layout)
+    told = run(str(tmp_path)).stderr
+    assert "with the name of the class in place of CLASS," in told
+    section, masks = follow(told.replace("CLASS=", "cell="))
+    assert [entry["name"] for entry in section["classes"]] == ["background", "cell"]
+    assert len(masks) == 4
+    for mask in masks:
+        np.testing.assert_array_equal(read(mask), expected((0, 1, 4, 1), (5, 1, 4, 1)))
+
+
+def follow(told: str) -> tuple[dict[str, Any], list[Path]]:
+    """Run both commands; the section that is proposed then, and the masks drawn."""
     draw_them, look = (line for line in told.splitlines() if line.startswith("    python -m ucc.data."))
-    assert command(*shlex.split(draw_them)[3:]).returncode == 0
+    arguments = shlex.split(draw_them)[3:]
+    assert command(*arguments).returncode == 0
     section: dict[str, Any] = proposed(run(*shlex.split(look)[3:]).stdout)["folder"]
-    named = [entry["name"] for entry in section["classes"]]
-    assert named == (["background", "cell"] if "cell=" in told else ["background", "cat", "dog"])
+    return section, sorted(Path(arguments[-1]).rglob("*.png"))
 
 
-def test_masks_of_several_classes_are_no_binary_masks(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("endings", "mask"),
+    [
+        (("_labels", "_instances"), TWO_CLASSES.astype(np.uint8)),
+        (("_mask", "_color"), inside(1, 1, 8)),
+        (("", "_vis"), inside(1, 1, 8)),
+    ],
+)
+def test_masks_of_another_kind_are_no_hint(tmp_path: Path, endings: tuple[str, str], mask: NDArray[np.uint8]) -> None:
     for number in range(6):
         write_photo(tmp_path / f"images/x{number}.jpg", number)
-        for kind in ("labels", "instances"):
-            put(tmp_path / f"masks/x{number}_{kind}.png", TWO_CLASSES.astype(np.uint8))
+        for ending in endings:
+            put(tmp_path / f"masks/x{number}{ending}.png", mask)
+    found = run(str(tmp_path))
+    assert found.returncode == 0
+    assert "binary masks" not in found.stderr
+    assert proposed(found.stdout)["folder"]["mask_suffix"] == endings[0]
+
+
+def test_folders_of_splits_are_no_classes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for number in range(4):
+            write_photo(tmp_path / f"images/{split}{number}.jpg", number)
+            put(tmp_path / f"masks/{split}/{split}{number}.png", inside(1, 1, 8))
     assert "binary masks" not in run(str(tmp_path)).stderr
-    assert proposed(inspect(tmp_path))["folder"]["mask_suffix"] == "_labels"

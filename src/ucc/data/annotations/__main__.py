@@ -15,10 +15,10 @@ of the classes.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ucc.data.annotations.drawing import draw_masks
 from ucc.data.annotations.pattern import Pattern
+from ucc.data.sources.tree import from_home
 from ucc.errors import UserError
 
 
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> None:
         prog="python -m ucc.data.annotations", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("annotations", metavar="ANNOTATIONS", nargs="+", help="files, folders or patterns")
-    parser.add_argument("images", type=Path, metavar="IMAGES", help="the folder of the images")
-    parser.add_argument("masks", type=Path, metavar="MASKS", help="the folder for the masks")
+    parser.add_argument("images", metavar="IMAGES", help="the folder of the images")
+    parser.add_argument("masks", metavar="MASKS", help="the folder for the masks")
     parser.add_argument(
         "--ignore-elsewhere",
         action="store_true",
@@ -47,9 +47,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--replace", action="store_true", help="draw over masks that differ from what the shapes give")
     options = parser.parse_args(arguments)
     draw_masks(
-        [Pattern.parse(text) if Pattern.is_one(text) else Path(text).expanduser() for text in options.annotations],
-        options.images.expanduser(),
-        options.masks.expanduser(),
+        [Pattern.parse(text) if Pattern.is_one(text) else from_home(text) for text in options.annotations],
+        from_home(options.images),
+        from_home(options.masks),
         ignore_elsewhere=options.ignore_elsewhere,
         empty_as_background=options.empty_as_background,
         replace=options.replace,

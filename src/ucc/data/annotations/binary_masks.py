@@ -1,28 +1,33 @@
 """Binary masks: a picture for each class or object of an image, black where it is not."""
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ucc.data.annotations.annotated import REMEDY, Annotated, Annotations, Shape, class_label
 from ucc.data.annotations.pattern import Pattern, Split
 from ucc.data.annotations.regions import Bitmap, Runs, Size
+from ucc.data.images import Image
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES
-from ucc.data.sources.pictures import MASK_FORMATS, NUMBER_MODES, load, look, mask_colors, mask_values
+from ucc.data.sources.pictures import MASK_FORMATS, NUMBER_MODES, load, look, mask_colors, mask_values, reason
 from ucc.data.sources.tree import files_below, shown
 from ucc.errors import UserError, some
 
 SUFFIXES = {*IMAGE_SUFFIXES, *MASK_SUFFIXES}
 LOSSY = ("JPEG", "WEBP")
-# Of 255: what is between is neither black nor white. Edges are, where masks were smoothed or stored as JPEG.
+# Of 255. Of what is neither black nor white there are edges, no areas, where a mask was smoothed or stored as JPEG.
 DARK, LIGHT = 64, 192
-MOST_BETWEEN = 0.25
+WIDEST_EDGE = 4  # pixels
+FEWEST_SHADES = 8  # of a smoothed mask; a few values are as many classes
+COLORED = 64  # between the channels of a pixel
+WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,10 @@ class BinaryMask:
 
     def runs(self, size: Size) -> Runs:
         """Raises `UserError` if the picture is no binary mask, or of another size."""
-        pixels = read_binary_mask(self.path)
+        try:
+            pixels = read_binary_mask(self.path)
+        except UserError as error:
+            raise UserError(reason(error, self.path)) from error
         if pixels.shape != size:
             (height, width), (own_height, own_width) = size, pixels.shape
             raise UserError(f"a mask of {own_width}x{own_height} pixels, where {width}x{height} belong")
@@ -47,40 +55,66 @@ def read_binary_mask(path: Path) -> NDArray[np.bool_]:
         UserError: if the file cannot be read, or holds more than one class or object, or a photograph.
     """
     picture, header = load(path)
-    if "A" in picture.getbands() and np.array(picture.getchannel("A")).min() < 255:
+    if "A" in picture.getbands() and picture.getchannel("A").getextrema() != (255, 255):
         raise UserError(f"{path}: is transparent in parts; save it in black and white")
-    deep = header.bits > 8 or header.mode in NUMBER_MODES
-    values = mask_values(path, picture, header) if deep else mask_colors(path, picture, header).max(axis=2)
-    levels = np.unique(values)
     lossy = header.format in LOSSY
-    if not lossy and np.count_nonzero(levels) < 2 and (len(levels) == 1 or levels[0] == 0):
-        return values > 0
-    between = np.mean((values >= DARK) & (values < LIGHT))
-    if deep or between > MOST_BETWEEN or not (lossy or levels[-1] >= LIGHT):
-        raise UserError(
-            f"{path}: a mask of one class or object has one value beside black, this one has "
-            f"{some(str(level) for level in levels[levels > 0])}; is it a mask, and of one class?"
-        )
-    return values >= (DARK + LIGHT) // 2
+    values: NDArray[np.int32] | NDArray[np.uint16]
+    if lossy:
+        values = _shades(mask_colors(path, picture, header))
+    elif header.bits > 8 or header.mode in (*NUMBER_MODES, "1", "L", "LA"):
+        values = mask_values(path, picture, header)
+    else:
+        values = _numbered(mask_colors(path, picture, header))
+    inside: NDArray[np.bool_] = values > 0
+    if not lossy and (not inside.any() or np.count_nonzero(inside) == np.count_nonzero(values == values.max())):
+        return inside
+    if values.max() <= WHITE and _is_smoothed(values.astype(np.uint8), lossy):
+        return values >= (DARK + LIGHT) // 2
+    raise UserError(
+        f"{path}: a mask of one class or object has one value or colour beside black, and this one has more; is it a "
+        "mask, and of one class?"
+    )
+
+
+def _numbered(colors: Image) -> NDArray[np.int32]:
+    """One number for each colour of (H, W, 3): the shade of a grey one, of any other a larger one."""
+    red, green, blue = (colors[..., channel].astype(np.int32) for channel in range(3))
+    return np.where((red == green) & (green == blue), red, (red << 16) + (green << 8) + blue + WHITE + 1)
+
+
+def _shades(colors: Image) -> NDArray[np.int32]:
+    """The shade of each colour that is nearly grey, as in a lossy mask; of any other a number larger than white."""
+    spread = colors.max(axis=2).astype(np.int32) - colors.min(axis=2)
+    return np.where(spread < COLORED, colors[..., 1].astype(np.int32), WHITE + 1)
+
+
+def _is_smoothed(values: NDArray[np.uint8], lossy: bool) -> bool:
+    """Whether shades (H, W) are those of edges: never an area, and not as few as there might be classes."""
+    brightest = int(values.max())
+    if DARK <= brightest < LIGHT or (brightest < DARK and not lossy):
+        return False
+    between = ((values >= DARK) & (values < LIGHT)).astype(np.uint8)
+    if cv2.erode(between, np.ones((WIDEST_EDGE + 1, WIDEST_EDGE + 1), np.uint8)).any():
+        return False
+    window = np.ones((3, 3), np.uint8)
+    flat = (cv2.erode(values, window) == cv2.dilate(values, window)) & (values > 0) & (values < brightest)
+    return lossy or not (flat.any() or len(np.unique(values)) < FEWEST_SHADES)
 
 
 def read_binary_masks(patterns: Sequence[Pattern], images: Path, masks: Path) -> Annotations:
     """What the patterns find of the images below the folder `images`, several pictures of an image together.
 
-    Nothing in the folder `masks` counts, unless a pattern is of paths there.
+    Nothing in the folder `masks` counts: masks are drawn there.
 
     Raises:
         UserError: if nothing fits a pattern, it is not clear which image a picture is of, or one cannot be read.
     """
     problems = Problems(images)
     known = KnownImages(images, files_below(images, problems))
-    labels: dict[str, None] = {}
     of_images: defaultdict[str, list[tuple[Shape, Size]]] = defaultdict(list)
     pictures: dict[Path, str] = {}
     for pattern in patterns:
         found = _fitting(pattern, known, masks, problems)
-        if not found:
-            problems.add(f"{pattern}: no picture fits")
         for path, split in sorted(found.items(), key=lambda item: (item[1].label, item[0])):
             try:
                 label, size = class_label(split.label, str(path)), look(path, MASK_FORMATS).size
@@ -88,25 +122,40 @@ def read_binary_masks(patterns: Sequence[Pattern], images: Path, masks: Path) ->
                 problems.add(str(error))
                 continue
             if pictures.setdefault(path.resolve(), label) != label:
-                problems.add(f"{path}: fits patterns of {pictures[path.resolve()]} and of {label}")
-            labels[label] = None
+                problems.add(f"{path}: fits patterns of {pictures[path.resolve()]} and of {label}; narrow one")
             of_images[split.image].append((Shape(label, BinaryMask(path), str(path)), size))
     annotated = [_annotated(image, own, images, problems) for image, own in sorted(of_images.items())]
     problems.raise_if_any(REMEDY)
-    among = [path for path in pictures if path.is_relative_to(known.folder)]
-    notes = [
-        f"{len(among)} binary masks lie below {images}, and count as images where that is the folder of images: name "
-        "the images' own folder to `inspect`, or move them elsewhere"
-    ]
-    return Annotations(list(labels), annotated, notes if among else (), frozenset(pictures))
+    labels = list(dict.fromkeys(pictures.values()))
+    notes = [*_absent(labels, annotated), *_among_images(pictures, known)]
+    return Annotations(labels, annotated, notes, frozenset(pictures))
 
 
 def _annotated(image: str, own: Sequence[tuple[Shape, Size]], source: Path, problems: Problems) -> Annotated:
     first, size = own[0]
     other = next((shape.where for shape, its_size in own if its_size != size), None)
     if other:
-        problems.add(f"{first.where} and {other}: of one image, in two sizes")
+        problems.add(f"{first.where} and {other}: of one image, in two sizes; save all in the image's")
     return Annotated((image,), where=first.where, source=source, size=size, shapes=[shape for shape, _ in own])
+
+
+def _absent(labels: Sequence[str], annotated: Sequence[Annotated]) -> Iterator[str]:
+    counts = Counter(label for image in annotated for label in {shape.label for shape in image.shapes})
+    for label in labels:
+        if counts[label] < len(annotated):
+            yield (
+                f"{label}: {len(annotated) - counts[label]} of {len(annotated)} images with masks have none of it, and "
+                "are taken not to show it"
+            )
+
+
+def _among_images(pictures: Iterable[Path], known: "KnownImages") -> Iterator[str]:
+    among = sum(path.is_relative_to(known.folder) for path in pictures)
+    if among:
+        yield (
+            f"{among} binary masks lie below {known.folder}, and count as images where that is the folder of images: "
+            "name the images' own folder to `inspect`, or move them elsewhere"
+        )
 
 
 class KnownImages:
@@ -120,8 +169,13 @@ class KnownImages:
 
     def meant(self, splits: Collection[Split]) -> set[Split]:
         """Those of a known image, by its path if any is."""
-        by_path = {split for split in splits if split.image in self.paths}
-        return by_path or {split for split in splits if PurePosixPath(split.image).name in self.names}
+        return self.meant_by_path(splits) or {
+            split for split in splits if PurePosixPath(split.image).name in self.names
+        }
+
+    def meant_by_path(self, splits: Collection[Split]) -> set[Split]:
+        """Those of a known image by its path."""
+        return {split for split in splits if split.image in self.paths}
 
     def may_be(self, path: Path) -> bool:
         """Whether a picture of no known image may be an image itself."""
@@ -130,17 +184,25 @@ class KnownImages:
 
 def _fitting(pattern: Pattern, known: KnownImages, masks: Path, problems: Problems) -> dict[Path, Split]:
     """The pictures whose paths fit, and what these say; what may mean several things is added to `problems`."""
-    own, root = Problems(pattern.root), pattern.root.resolve()
-    drawn = masks.resolve()
-    leave_out = [pattern.root / drawn.relative_to(root)] if drawn != root and drawn.is_relative_to(root) else []
+    root, drawn = pattern.root.resolve(), masks.resolve()
+    if not root.is_dir() or root == drawn:
+        is_wrong = "holds binary masks; give another folder for the masks" if root.is_dir() else "no such folder"
+        problems.add(f"{pattern.root}: {is_wrong}")
+        return {}
+    own = Problems(pattern.root)
+    leave_out = [pattern.root / drawn.relative_to(root)] if drawn.is_relative_to(root) else []
+    pictures = [path for path in files_below(pattern.root, own, leave_out) if path.suffix.lower() in SUFFIXES]
     found = {}
-    for path in files_below(pattern.root, own, leave_out):
-        splits = pattern.splits(path) if path.suffix.lower() in SUFFIXES else frozenset()
+    for path in pictures:
+        splits = pattern.splits(path)
         meant = known.meant(splits)
         if len(meant) > 1:
             readings = some(sorted(f"{split.label} of {split.image}" for split in meant))
-            problems.add(f"{path}: may be {readings}; give a pattern for each class, as in cat={{image}}_cat.png")
+            problems.add(f"{path}: may be {readings}; give a pattern for each class (cat={{image}}_cat.png), or rename")
         elif meant or (splits and not known.may_be(path)):
             found[path] = max(meant or splits, key=lambda split: len(split.image))
-    problems.found += [f"{shown(pattern.root)}: {problem}" for problem in own.found]
+    if not found:
+        there = some(shown(path.relative_to(pattern.root)) for path in pictures)
+        problems.add(f"{pattern}: fits no picture; in {pattern.root} there are {there or 'none'}")
+    problems.found += [f"{pattern.root}: {problem}" for problem in own.found]
     return found

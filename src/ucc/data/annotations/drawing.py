@@ -10,7 +10,7 @@ import PIL.Image
 from PIL import ImageOps
 
 from ucc.data.annotations.annotated import REMEDY, Annotations
-from ucc.data.annotations.binary_masks import read_binary_masks
+from ucc.data.annotations.binary_masks import SUFFIXES, read_binary_masks
 from ucc.data.annotations.classes import class_values, refuse_nameless, write_classes
 from ucc.data.annotations.coco import read_coco
 from ucc.data.annotations.labelme import read_labelme
@@ -90,6 +90,10 @@ def _read(sources: Sequence[Path | Pattern], images: Path, masks: Path) -> Annot
 def _read_file(source: Path, images: Path) -> Annotations:
     if source.is_dir():
         return read_labelme(source)
+    if source.suffix.lower() in SUFFIXES:
+        raise UserError(
+            f"{source}: a picture; of binary masks give a pattern, such as 'masks/{{class}}/{{image}}.png'."
+        )
     return read_yolo(source, images) if source.suffix.lower() in NAMES_SUFFIXES else read_coco(source)
 
 

@@ -62,7 +62,10 @@ def read_labelme(folder: Path) -> Annotations:
             problems.add(str(error))
     problems.raise_if_any(REMEDY)
     if not images:
-        raise UserError(f"{folder}: no JSON of labelme in it or below; of COCO give the file, of YOLO the data.yaml.")
+        raise UserError(
+            f"{folder}: no JSON of labelme in it or below; of COCO give the file, of YOLO the data.yaml, of binary "
+            "masks a pattern, such as 'masks/{class}/{image}.png'."
+        )
     notes = [
         f"{folder}: {count} shapes of kind {kind} have no area and are left out" for kind, count in left_out.items()
     ]

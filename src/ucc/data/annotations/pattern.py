@@ -1,20 +1,24 @@
 """Patterns of paths, in which `{image}` and `{class}` stand for what a file's path says."""
 
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path, PurePosixPath
+from functools import cache, cached_property
+from pathlib import Path
 from typing import NamedTuple, Self
 
+from ucc.data.sources.tree import from_home
 from ucc.errors import UserError
 
 IMAGE, CLASS, STAR = "{image}", "{class}", "*"
+MOST_STARS = 3
+_EXPRESSIONS = {IMAGE: ".+", CLASS: "[^/]+", STAR: "[^/]*"}
 _TOKENS = re.compile(r"(\{image\}|\{class\}|\*)")
 
 
 class Split(NamedTuple):
-    """What a path says: the image, without its suffix, and the class; of a pattern without one an empty text."""
+    """What a path says: the image, without its suffix, and the class."""
 
     image: str
     label: str
@@ -30,17 +34,17 @@ class Pattern:
     Attributes:
         label: the class that is given, or empty.
         root: the folder that all paths lie in.
-        tokens: text, and what stands for other text, of the paths below the root.
+        below: the rest of the pattern, whose first name has something that stands for other text.
     """
 
     label: str
     root: Path
-    tokens: tuple[str, ...]
+    below: str
 
     @staticmethod
     def is_one(text: str) -> bool:
         """Whether it is meant as a pattern, rather than as a path."""
-        return IMAGE in text or CLASS in text
+        return not set("{*").isdisjoint(text) and not os.path.lexists(text)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -51,27 +55,31 @@ class Pattern:
         """
         before, equals, path = text.partition("=")
         label, written = (before.strip(), path) if equals and not set("/{*") & {*before} else ("", text)
-        if written.count(IMAGE) != 1 or written.count(CLASS) > 1 or STAR * 2 in written:
-            raise UserError(f"{text}: {IMAGE} must stand in it once, {CLASS} at most once, and no two stars in a row.")
+        if written.count(IMAGE) != 1 or written.count(CLASS) > 1 or written.count(STAR) > MOST_STARS:
+            raise UserError(
+                f"{text}: no pattern of binary masks, such as masks/{{class}}/{{image}}.png: {IMAGE} must stand in it "
+                f"once, {CLASS} at most once, stars at most {MOST_STARS} times."
+            )
         if bool(label) == (CLASS in written):
             raise UserError(f"{text}: name the class, either before it (cat={written}) or in it by {CLASS}.")
-        parts = Path(written).expanduser().parts
+        if re.search(rf"({_TOKENS.pattern}){{2}}", written):
+            raise UserError(f"{text}: put text between {IMAGE}, {CLASS} and stars, which tells where one ends.")
+        parts = from_home(written).parts
         fixed = next(number for number, part in enumerate(parts) if _TOKENS.search(part))
-        below = unicodedata.normalize("NFC", "/".join(parts[fixed:]))
-        return cls(label, Path(*parts[:fixed]), tuple(filter(None, _TOKENS.split(below))))
+        return cls(label, Path(*parts[:fixed]), "/".join(parts[fixed:]))
 
     def splits(self, path: Path) -> frozenset[Split]:
         """All that a file's path may say; nothing if it does not fit."""
         if not path.is_relative_to(self.root):
             return frozenset()
-        text = unicodedata.normalize("NFC", PurePosixPath(path.relative_to(self.root)).as_posix())
+        text, tokens = unicodedata.normalize("NFC", path.relative_to(self.root).as_posix()), self._tokens
 
         @cache
         def rest(number: int, start: int) -> frozenset[Split]:
-            if number == len(self.tokens):
+            if number == len(tokens):
                 return frozenset([Split("", self.label)]) if start == len(text) else frozenset()
-            token = self.tokens[number]
-            if token not in (IMAGE, CLASS, STAR):
+            token = tokens[number]
+            if token not in _EXPRESSIONS:
                 return rest(number + 1, start + len(token)) if text.startswith(token, start) else frozenset()
             found: set[Split] = set()
             for end in range(start if token == STAR else start + 1, len(text) + 1):
@@ -82,8 +90,16 @@ class Pattern:
                 found |= {split._replace(**value) for split in rest(number + 1, end)}
             return frozenset(found)
 
-        return rest(0, 0)
+        return rest(0, 0) if self._expression.fullmatch(text) else frozenset()
+
+    @cached_property
+    def _tokens(self) -> list[str]:
+        return list(filter(None, _TOKENS.split(unicodedata.normalize("NFC", self.below))))
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        return re.compile("".join(_EXPRESSIONS.get(token, re.escape(token)) for token in self._tokens), re.DOTALL)
 
     def __str__(self) -> str:
-        path = (self.root / "".join(self.tokens)).as_posix()
+        path = (self.root / self.below).as_posix()
         return f"{self.label}={path}" if self.label else path

@@ -33,7 +33,7 @@ from ucc.data.inspect.survey import (
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import match
 from ucc.data.sources.pairing import find_pairs
-from ucc.data.sources.tree import shown
+from ucc.data.sources.tree import from_home, shown
 from ucc.errors import SHOWN, UserError, some
 from ucc.files import explained, write_text
 
@@ -57,7 +57,7 @@ def inspect(
     try:
         return _inspect(root, images, masks, image_suffix, mask_suffix)
     except NoMasksError as error:
-        raise UserError(f"{error}{annotations_hint(root, images) or binary_masks_hint(root)}") from error
+        raise UserError(f"{error}{annotations_hint(root, images)}") from error
 
 
 def _inspect(
@@ -97,12 +97,15 @@ def _inspect(
     ]
     _tell(lines, problems)
     if not facts:
-        raise NoMasksError(f"{root / layout.masks}: no mask that can be read; see the warnings.")
+        raise NoMasksError(
+            f"{root / layout.masks}: no mask that can be read; see the warnings."
+            f"{binary_masks_hint(root, layout.images, layout.masks)}"
+        )
     if not masked:
         raise NoMasksError(
             f"{root}: no mask in {layout.masks}/ is named like an image in {layout.images}/; see the warnings."
             f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
-            "or --mask-suffix TEXT."
+            f"or --mask-suffix TEXT.{binary_masks_hint(root, layout.images, layout.masks)}"
         )
     held = contents(facts)
     of_names = Problems(root)
@@ -129,7 +132,7 @@ def _such_as(names: Sequence[str]) -> str:
 def main(arguments: list[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m ucc.data.inspect", description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder")
     parser.add_argument("--images", help="folder of the images below FOLDER (default: guessed)")
     parser.add_argument("--masks", help="folder of the masks below FOLDER (default: guessed)")
     parser.add_argument("--image-suffix", help="what an image's name has beyond its mask's: _sat of a_sat (likewise)")
@@ -139,7 +142,11 @@ def main(arguments: list[str]) -> None:
     if options.out and os.path.lexists(options.out):
         raise UserError(f"{options.out}: exists; move it or choose another --out.")
     text = inspect(
-        options.folder.expanduser(), options.images, options.masks, options.image_suffix, options.mask_suffix
+        from_home(options.folder),
+        options.images,
+        options.masks,
+        options.image_suffix,
+        options.mask_suffix,
     )
     if options.out:
         with explained(options.out.parent):

@@ -1,95 +1,156 @@
 """Binary masks where masks of all classes are looked for, and the commands that make the latter of them."""
 
 import shlex
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice, permutations
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ucc.data.annotations.binary_masks import SUFFIXES, KnownImages, read_binary_mask
-from ucc.data.annotations.pattern import CLASS, IMAGE, Pattern, Split
+from ucc.data.annotations.pattern import CLASS, IMAGE, STAR, Pattern
 from ucc.data.sources.listing import Problems
-from ucc.data.sources.naming import IMAGE_FOLDERS, MASK_FOLDERS
-from ucc.data.sources.places import folder_names, has_star
+from ucc.data.sources.naming import MASK_WORDS, RENDERING_WORDS, split_named, words
+from ucc.data.sources.places import folder_names, folders, has_star
 from ucc.data.sources.tree import files_below, shown
-from ucc.errors import UserError
+from ucc.errors import UserError, some
 
-ROOT = "."
 FOLDER = "index_masks"
 UNNAMED = "CLASS"
-READ = 10  # pictures that are looked into, from all over the list
-MOST = 5000  # files that are looked at
-MOST_FOLDERS = 4  # of one image, beside each other
+LOOKED_AT = 300  # names of masks, from all over the list
+READ = 10  # of these
+NEARLY_ALL = 0.9
+MOST_CLASSES = 100
+# Below the folder of masks, the likeliest first.
+PATTERNS = (
+    f"{CLASS}/{IMAGE}",
+    *(f"{IMAGE}{mark}{CLASS}" for mark in "_-"),
+    *(f"{CLASS}/{IMAGE}{mark}{STAR}" for mark in "_-"),
+    f"{IMAGE}/{CLASS}",
+)
 
 
-class Place(NamedTuple):
-    """Where binary masks may lie; the folders of images, and of masks drawn of them, as `inspect` is told them."""
+class Reading(NamedTuple):
+    """What the names of binary masks say: the pattern below the folder of masks, and the classes; none if unnamed."""
 
     pattern: str
-    images: str
-    masks: str = FOLDER
+    classes: Collection[str]
 
 
-def binary_masks_hint(root: Path) -> str:
-    """How to draw masks from the binary masks below `root`, on lines of their own; nothing if there are none."""
-    files = list(islice((path for path in files_below(root, Problems(root)) if path.suffix.lower() in SUFFIXES), MOST))
-    found = ((place, _fitting(root, place, files)) for place in _places(root, files))
-    place, fitting = max(found, key=lambda both: len(both[1]), default=(None, {}))
-    if place is None or not _are_binary(sorted(fitting)):
+def binary_masks_hint(root: Path, images: str, masks: str) -> str:
+    """How to draw masks from binary ones, on lines of their own; nothing if there are none.
+
+    Args:
+        root: the folder that is looked at.
+        images: the place of the images below it, which may have a star.
+        masks: the place where masks were looked for, another one.
+    """
+    if Path(images) == Path(masks) or any(mark in str(root) for mark in (IMAGE, CLASS, STAR)):
         return ""
-    draw = ["ucc.data.annotations", _absolute(root, place.pattern), *map(str, _folders(root, place))]
-    look = ["ucc.data.inspect", str(root), "--images", place.images, "--masks", place.masks]
-    unnamed = f", with the name of the class in place of {UNNAMED}" if UNNAMED in place.pattern else ""
-    moved = "" if place.images != ROOT else "Move the binary masks elsewhere then, where they count as no images. "
+    pictures = [
+        path
+        for folder in folders(root, masks).values()
+        for path in files_below(folder, Problems(root))
+        if path.suffix.lower() in SUFFIXES
+    ]
+    sample = pictures[:: max(1, len(pictures) // LOOKED_AT)]
+    if not sample or not _are_binary(sample[:: max(1, len(sample) // READ)]):
+        return ""
+    readings = _by_folder(root, images, masks) if has_star(masks) else _by_name(root, images, masks, sample)
+    if not readings:
+        return ""
+    patterns = [_pattern(root / reading.pattern, pictures, bool(reading.classes)) for reading in readings]
+    classes = sorted({label for reading in readings for label in reading.classes})
+    what = f"of the classes {some(classes)}" if classes else f"with the name of the class in place of {UNNAMED}"
+    drawn = f"{FOLDER}/{images}" if has_star(images) else FOLDER
+    draw = [
+        "ucc.data.annotations",
+        *patterns,
+        _typed(root if has_star(images) else root / images),
+        _typed(root / FOLDER),
+    ]
+    look = ["ucc.data.inspect", _typed(root), "--images", images, "--masks", drawn]
+    moved = "\nBefore you look, move the binary masks out of the images' folder." if Path(images) == Path() else ""
     return (
-        f"\nThere are binary masks, such as {shown(min(fitting).relative_to(root))}. To draw masks of all classes from "
-        f"them{unnamed}:\n    {_python(draw)}\n{moved}To look at these:\n    {_python(look)}"
+        f"\nThere are binary masks, such as {shown(sample[0].relative_to(root))}. To draw masks of all classes from "
+        f"them, {what}, and to look at these:\n    {_python(draw)}\n    {_python(look)}{moved}"
     )
+
+
+def _by_folder(root: Path, images: str, masks: str) -> list[Reading]:
+    """x/masks/1.png of x/images/x.png."""
+    before, _, after = masks.partition(STAR)
+    places = folders(root, images)
+    named = sum(
+        Path(key).name in {path.stem for path in files_below(folder, Problems(root))} for key, folder in places.items()
+    )
+    if not has_star(images) or not images.startswith(before + STAR) or named < NEARLY_ALL * len(places):
+        return []
+    return [Reading(f"{before}{IMAGE}{after}/{STAR}", ())]
+
+
+def _by_name(root: Path, images: str, masks: str, sample: Sequence[Path]) -> list[Reading]:
+    if has_star(images):
+        return []
+    folder = root / images
+    known = KnownImages(folder, files_below(folder, Problems(root), [root / masks]))
+    for pattern in PATTERNS:
+        meant = [known.meant_by_path(Pattern("", root / masks, f"{pattern}.{STAR}").splits(path)) for path in sample]
+        labels = [next(iter(splits)).label for splits in meant if len(splits) == 1]
+        if len(labels) < NEARLY_ALL * len(sample):
+            continue
+        if _are_classes(labels, repeated=not pattern.startswith(CLASS)):
+            return [Reading(f"{masks}/{pattern}", {*labels})]
+        if _are_objects(labels) or pattern.endswith(f"/{CLASS}"):
+            return [Reading(f"{masks}/{pattern.replace(CLASS, STAR)}", ())]
+    return _by_split(root, masks, known, sample)
+
+
+def _by_split(root: Path, masks: str, known: KnownImages, sample: Sequence[Path]) -> list[Reading]:
+    """train/cat/x.png of train/x.jpg, where no other split has an x."""
+    readings = []
+    for split in folder_names(root / masks):
+        own = [path for path in sample if path.is_relative_to(root / masks / split)]
+        pattern = Pattern("", root / masks / split, f"{CLASS}/{IMAGE}.{STAR}")
+        found = [one for path in own for one in pattern.splits(path) if f"{split}/{one.image}" in known.paths]
+        if split_named(split) is None or len(found) < len(own) or len(known.names) < len(known.paths):
+            return []
+        if own:
+            readings.append(Reading(f"{masks}/{split}/{CLASS}/{IMAGE}", {one.label for one in found}))
+    return readings
+
+
+def _are_classes(labels: Sequence[str], repeated: bool) -> bool:
+    """Whether names may be those of classes, rather than of objects, splits or kinds of pictures."""
+    if _are_objects(labels) or all(split_named(label) for label in labels) or len({*labels}) > MOST_CLASSES:
+        return False
+    if any(words(label) & {*MASK_WORDS, *RENDERING_WORDS} for label in labels):
+        return False
+    # Behind the name of an image each is there for several; names of objects are seldom twice the same.
+    return not repeated or 2 * len({*labels}) <= len(labels)
+
+
+def _are_objects(labels: Collection[str]) -> bool:
+    return all(label.isdigit() for label in labels)
+
+
+def _pattern(path: Path, pictures: Sequence[Path], named: bool) -> str:
+    suffixes = {picture.suffix for picture in pictures}
+    suffix = suffixes.pop() if len(suffixes) == 1 else f".{STAR}"
+    text = _typed(path.with_name(f"{path.name}{suffix}"))
+    return text if named else f"{UNNAMED}={text}"
+
+
+def _typed(path: Path) -> str:
+    """A path that cannot be taken for an option, or for a class and a pattern."""
+    text = path.as_posix()
+    return f"./{text}" if not path.is_absolute() and (text.startswith("-") or "=" in text) else text
 
 
 def _python(module: Sequence[str]) -> str:
     return shlex.join(["python", "-m", *module])
 
 
-def _folders(root: Path, place: Place) -> tuple[Path, Path]:
-    return root if has_star(place.images) else root / place.images, root / FOLDER
-
-
-def _places(root: Path, files: Sequence[Path]) -> Iterator[Place]:
-    names = folder_names(root)
-    images = next((name for name in names if name.lower() in IMAGE_FOLDERS), ROOT)
-    suffixes = sorted({path.suffix for path in files})
-    for suffix in suffixes:
-        for masks in (name for name in names if name.lower() in MASK_FOLDERS):
-            for ending in (f"{CLASS}/{IMAGE}", f"{IMAGE}_{CLASS}", f"{IMAGE}-{CLASS}"):
-                yield Place(f"{masks}/{ending}{suffix}", images)
-            yield Place(f"{UNNAMED}={masks}/{IMAGE}/*{suffix}", images)
-        for ending in (f"{IMAGE}_{CLASS}_mask", f"{IMAGE}_mask_{CLASS}"):
-            yield Place(f"{ending}{suffix}", images)
-        inside = Counter(path.relative_to(root).parts[1] for path in files if len(path.relative_to(root).parts) == 3)
-        usual = [name for name, _ in inside.most_common(MOST_FOLDERS)]
-        for masks, other in permutations(usual, 2):
-            if masks.lower() not in MASK_FOLDERS:
-                continue
-            yield Place(f"{UNNAMED}={IMAGE}/{masks}/*{suffix}", f"*/{other}", f"{FOLDER}/*/{other}")
-
-
-def _absolute(root: Path, pattern: str) -> str:
-    label, equals, path = pattern.rpartition("=")
-    return f"{label}{equals}{(root / path).as_posix()}"
-
-
-def _fitting(root: Path, place: Place, files: Sequence[Path]) -> dict[Path, Split]:
-    pattern = Pattern.parse(_absolute(root, place.pattern))
-    fits = {path: splits for path in files if (splits := pattern.splits(path))}
-    known = KnownImages(root, [path for path in files if path not in fits])
-    meant = {path: known.meant(splits) for path, splits in fits.items()}
-    return {path: next(iter(splits)) for path, splits in meant.items() if len(splits) == 1}
-
-
 def _are_binary(paths: Sequence[Path]) -> bool:
     try:
-        return bool(paths) and all(read_binary_mask(path).size for path in paths[:: max(1, len(paths) // READ)])
+        return all(read_binary_mask(path).size for path in paths)
     except UserError:
         return False

@@ -97,8 +97,9 @@ def alternatives(root: Path, layout: Layout) -> list[str]:
             taken = layout.mask_suffix or "nothing"
             found.append(
                 f"names of masks have beyond those of images: {listed}; taken is {taken}, for others give --mask-suffix"
-                + binary_masks_hint(root)
             )
+            hint = binary_masks_hint(root, layout.images, layout.masks)
+            found += [hint.strip()] if hint else []
     for place in _neighbours(root, layout):
         pairing = _endings(images, _stems(root, place, layout.images, MASK_SUFFIXES)).total()
         if pairing:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ucc.data.sources.listing import Problems
-from ucc.errors import every
+from ucc.errors import UserError, every
 
 # A file's name becomes a line of the manifest: control characters, line separators and undecodable bytes break it.
 FORBIDDEN_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
@@ -24,6 +24,18 @@ def files_below(folder: Path, problems: Problems, leave_out: Collection[Path] = 
     for what, paths in walk.odd.items():
         problems.add(f"{what}: {every(shown(path.relative_to(problems.root)) for path in paths)}")
     return walk.files
+
+
+def from_home(path: str) -> Path:
+    """A path as it is typed, with ~ and ~name for homes.
+
+    Raises:
+        UserError: if nobody has that name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such home; write the path without ~.") from error
 
 
 def shown(path: Path) -> str:
