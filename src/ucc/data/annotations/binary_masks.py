@@ -200,7 +200,7 @@ def _fitting(pattern: Pattern, known: KnownImages, masks: Path, problems: Proble
             readings = some(sorted(f"{split.label} of {split.image}" for split in meant))
             problems.add(f"{path}: may be {readings}; give a pattern for each class (cat={{image}}_cat.png), or rename")
         elif meant or (splits and not known.may_be(path)):
-            found[path] = max(meant or splits, key=lambda split: len(split.image))
+            found[path] = max(meant or splits)
     if not found:
         there = some(shown(path.relative_to(pattern.root)) for path in pictures)
         problems.add(f"{pattern}: fits no picture; in {pattern.root} there are {there or 'none'}")
