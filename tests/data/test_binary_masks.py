@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ucc.data.annotations.__main__ import main
 from ucc.data.annotations.binary_masks import BinaryMask, read_binary_mask
 from ucc.data.annotations.pattern import Pattern, Split
+from ucc.data.images import write_png
 from ucc.errors import UserError
 
 TWO_CLASSES = expected((1, 1, 8, 1), (3, 3, 2, 2))
@@ -477,7 +478,7 @@ def test_inspect_names_the_commands_that_draw_classes(
     monkeypatch.chdir(tmp_path)
     make(Path(name), layout)
     told = run("--", name).stderr
-    assert "of the classes cat, dog," in told
+    assert ", of the classes cat, dog. To draw" in told
     section, masks = follow(told)
     assert [entry["name"] for entry in section["classes"]] == ["background", "cat", "dog"]
     assert len(masks) == 4
@@ -489,12 +490,41 @@ def test_inspect_names_the_commands_that_draw_classes(
 def test_inspect_names_the_commands_that_draw_objects(tmp_path: Path, layout: Layout) -> None:
     make(tmp_path, layout)
     told = run(str(tmp_path)).stderr
-    assert "with the name of the class in place of CLASS," in told
+    assert "with the name of their class in place of CLASS:" in told
     section, masks = follow(told.replace("CLASS=", "cell="))
     assert [entry["name"] for entry in section["classes"]] == ["background", "cell"]
     assert len(masks) == 4
     for mask in masks:
         np.testing.assert_array_equal(read(mask), expected((0, 1, 4, 1), (5, 1, 4, 1)))
+
+
+def smoothed(path: Path) -> None:
+    put(path, disc(255, 1.3))
+
+
+def lossy(path: Path) -> None:
+    stored_lossily(path, disc(255, 1))
+
+
+@pytest.mark.parametrize(
+    ("ending", "write"), [(".png", smoothed), ("_mask.png", smoothed), (".jpg", lossy), ("_mask.jpg", lossy)]
+)
+def test_masks_of_one_class_with_shades_become_black_and_white(
+    tmp_path: Path, ending: str, write: Callable[[Path], None]
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for number in range(6):
+        write(tmp_path / f"masks/x{number}{ending}")
+        (height, width) = read_binary_mask(tmp_path / f"masks/x{number}{ending}").shape
+        write_png(tmp_path / f"images/x{number}.png", np.full((height, width, 3), number, np.uint8))
+    told = run(str(tmp_path)).stderr
+    section, masks = follow(told.replace("CLASS=", "cell="))
+    assert [entry["name"] for entry in section["classes"]] == ["background", "cell"]
+    assert len(masks) == 6
+    for mask in masks:
+        wanted = read_binary_mask(tmp_path / f"masks/{mask.stem}{ending}")
+        np.testing.assert_array_equal(read(mask), wanted.astype(int))
+        assert wanted.any()
 
 
 def follow(told: str) -> tuple[dict[str, Any], list[Path]]:

@@ -82,10 +82,9 @@ def _inspect(
     ]
     if unlike:
         problems.add(f"mask of another size than its image: {some(unlike)}")
-    for warning in (palette_warning, smoothed_warning, lossy_warning):
-        found = warning(facts, root)
-        if found:
-            problems.add(found)
+    shaded = [text for warning in (smoothed_warning, lossy_warning) if (text := warning(facts, root))]
+    problems.found += [text for text in (palette_warning(facts, root), *shaded) if text]
+    hint = binary_masks_hint(root, layout.images, layout.masks, shaded=bool(shaded) or not facts)
     bare = [shown(named_images[key].relative_to(root)) for key in sorted(named_images.keys() - masked)]
     lines = [
         f"{len(named_images)} images in {layout.images}/, {len(masked)} with a mask in {layout.masks}/, "
@@ -94,18 +93,16 @@ def _inspect(
         describe_masks(facts),
         *([] if layout.val is None else describe_sequences(masked)),
         *alternatives(root, layout),
+        *([hint] if hint and masked else []),
     ]
     _tell(lines, problems)
     if not facts:
-        raise NoMasksError(
-            f"{root / layout.masks}: no mask that can be read; see the warnings."
-            f"{binary_masks_hint(root, layout.images, layout.masks)}"
-        )
+        raise NoMasksError(f"{root / layout.masks}: no mask that can be read; see the warnings.{_below(hint)}")
     if not masked:
         raise NoMasksError(
             f"{root}: no mask in {layout.masks}/ is named like an image in {layout.images}/; see the warnings."
             f"{perhaps(root, layout.masks)} Name what fits with --images FOLDER, --masks FOLDER, --image-suffix TEXT "
-            f"or --mask-suffix TEXT.{binary_masks_hint(root, layout.images, layout.masks)}"
+            f"or --mask-suffix TEXT.{_below(hint)}"
         )
     held = contents(facts)
     of_names = Problems(root)
@@ -121,6 +118,10 @@ def _inspect(
 def _tell(lines: Iterable[str], problems: Problems) -> None:
     for line in (*lines, *problems.notes, *(f"warning: {problem}" for problem in problems.found)):
         print(f"{problems.root}: {line}", file=sys.stderr)
+
+
+def _below(hint: str) -> str:
+    return f"\n{hint}" if hint else ""
 
 
 def _such_as(names: Sequence[str]) -> str:

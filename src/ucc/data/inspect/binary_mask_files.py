@@ -35,13 +35,14 @@ class Reading(NamedTuple):
     classes: Collection[str]
 
 
-def binary_masks_hint(root: Path, images: str, masks: str) -> str:
-    """How to draw masks from binary ones, on lines of their own; nothing if there are none.
+def binary_masks_hint(root: Path, images: str, masks: str, shaded: bool) -> str:
+    """How to draw masks from binary ones, in several lines; nothing if there are none.
 
     Args:
         root: the folder that is looked at.
         images: the place of the images below it, which may have a star.
         masks: the place where masks were looked for, another one.
+        shaded: whether one mask for each image is of use in black and white, since it has shades as it is.
     """
     if Path(images) == Path(masks) or any(mark in str(root) for mark in (IMAGE, CLASS, STAR)):
         return ""
@@ -54,24 +55,21 @@ def binary_masks_hint(root: Path, images: str, masks: str) -> str:
     sample = pictures[:: max(1, len(pictures) // LOOKED_AT)]
     if not sample or not _are_binary(sample[:: max(1, len(sample) // READ)]):
         return ""
-    readings = _by_folder(root, images, masks) if has_star(masks) else _by_name(root, images, masks, sample)
+    readings = _by_folder(root, images, masks) if has_star(masks) else _by_name(root, images, masks, sample, shaded)
     if not readings:
         return ""
     patterns = [_pattern(root / reading.pattern, pictures, bool(reading.classes)) for reading in readings]
     classes = sorted({label for reading in readings for label in reading.classes})
-    what = f"of the classes {some(classes)}" if classes else f"with the name of the class in place of {UNNAMED}"
-    drawn = f"{FOLDER}/{images}" if has_star(images) else FOLDER
-    draw = [
-        "ucc.data.annotations",
-        *patterns,
-        _typed(root if has_star(images) else root / images),
-        _typed(root / FOLDER),
-    ]
+    of_classes = f", of the classes {some(classes)}" if classes else ""
+    named = "" if classes else f" with the name of their class in place of {UNNAMED}"
+    above, star, within = images.partition(STAR)
+    drawn = f"{FOLDER}/{star}{within}" if star else FOLDER
+    draw = ["ucc.data.annotations", *patterns, _typed(root / above), _typed(root / FOLDER)]
     look = ["ucc.data.inspect", _typed(root), "--images", images, "--masks", drawn]
     moved = "\nBefore you look, move the binary masks out of the images' folder." if Path(images) == Path() else ""
     return (
-        f"\nThere are binary masks, such as {shown(sample[0].relative_to(root))}. To draw masks of all classes from "
-        f"them, {what}, and to look at these:\n    {_python(draw)}\n    {_python(look)}{moved}"
+        f"There are binary masks, such as {shown(sample[0].relative_to(root))}{of_classes}. To draw the masks that "
+        f"training takes, and look at them{named}:\n    {_python(draw)}\n    {_python(look)}{moved}"
     )
 
 
@@ -87,16 +85,18 @@ def _by_folder(root: Path, images: str, masks: str) -> list[Reading]:
     return [Reading(f"{before}{IMAGE}{after}/{STAR}", ())]
 
 
-def _by_name(root: Path, images: str, masks: str, sample: Sequence[Path]) -> list[Reading]:
+def _by_name(root: Path, images: str, masks: str, sample: Sequence[Path], shaded: bool) -> list[Reading]:
     if has_star(images):
         return []
     folder = root / images
     known = KnownImages(folder, files_below(folder, Problems(root), [root / masks]))
-    for pattern in PATTERNS:
+    for pattern in (IMAGE, *PATTERNS) if shaded else PATTERNS:
         meant = [known.meant_by_path(Pattern("", root / masks, f"{pattern}.{STAR}").splits(path)) for path in sample]
         labels = [next(iter(splits)).label for splits in meant if len(splits) == 1]
         if len(labels) < NEARLY_ALL * len(sample):
             continue
+        if pattern == IMAGE or (shaded and len({*labels}) == 1 and words(labels[0]) & {*MASK_WORDS}):
+            return [Reading(f"{masks}/{pattern.replace(CLASS, labels[0])}", ())]
         if _are_classes(labels, repeated=not pattern.startswith(CLASS)):
             return [Reading(f"{masks}/{pattern}", {*labels})]
         if _are_objects(labels) or pattern.endswith(f"/{CLASS}"):

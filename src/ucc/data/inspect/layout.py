@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ucc.data.inspect.binary_mask_files import binary_masks_hint
 from ucc.data.sources.listing import Problems
 from ucc.data.sources.matching import IMAGE_SUFFIXES, MASK_SUFFIXES, files_of, match
 from ucc.data.sources.naming import (
@@ -98,8 +97,6 @@ def alternatives(root: Path, layout: Layout) -> list[str]:
             found.append(
                 f"names of masks have beyond those of images: {listed}; taken is {taken}, for others give --mask-suffix"
             )
-            hint = binary_masks_hint(root, layout.images, layout.masks)
-            found += [hint.strip()] if hint else []
     for place in _neighbours(root, layout):
         pairing = _endings(images, _stems(root, place, layout.images, MASK_SUFFIXES)).total()
         if pairing:

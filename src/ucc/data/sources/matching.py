@@ -39,8 +39,9 @@ def match(images: str, masks: str, image_suffix: str, mask_suffix: str, problems
     lossy = {file: path for file, path in mask_files.items() if file.suffix.lower() in lossy_suffixes}
     if lossy:
         problems.add(
-            "JPEG and WebP change the values they store, so masks are PNG, BMP, TIFF or GIF files: draw or export "
-            "again " + every(shown(file.relative_to(root)) for file in lossy)
+            "JPEG and WebP change the values they store, so masks are PNG, BMP, TIFF or GIF files (for black and white "
+            "ones python -m ucc.data.inspect names a command that converts them): draw or export again "
+            + every(shown(file.relative_to(root)) for file in lossy)
         )
     rest = {file: path for file, path in mask_files.items() if file not in lossy}
     named_masks = _by_key(rest, masks, mask_suffix, MASK_SUFFIXES, problems)
