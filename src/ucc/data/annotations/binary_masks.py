@@ -22,7 +22,7 @@ from ucc.errors import UserError, some
 
 SUFFIXES = {*IMAGE_SUFFIXES, *MASK_SUFFIXES}
 LOSSY = ("JPEG", "WEBP")
-# Of 255. Of what is neither black nor white there are edges, no areas, where a mask was smoothed or stored as JPEG.
+# Of 255. Smoothing and JPEG leave shades between along edges, and never over an area.
 DARK, LIGHT = 64, 192
 WIDEST_EDGE = 4  # pixels
 FEWEST_SHADES = 8  # of a smoothed mask; a few values are as many classes

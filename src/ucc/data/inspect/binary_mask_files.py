@@ -95,7 +95,7 @@ def _by_name(root: Path, images: str, masks: str, sample: Sequence[Path], shaded
         labels = [next(iter(splits)).label for splits in meant if len(splits) == 1]
         if len(labels) < NEARLY_ALL * len(sample):
             continue
-        if pattern == IMAGE or (shaded and len({*labels}) == 1 and words(labels[0]) & {*MASK_WORDS}):
+        if pattern == IMAGE or (shaded and len({*labels}) == 1 and words(labels[0]).intersection(MASK_WORDS)):
             return [Reading(f"{masks}/{pattern.replace(CLASS, labels[0])}", ())]
         if _are_classes(labels, repeated=not pattern.startswith(CLASS)):
             return [Reading(f"{masks}/{pattern}", {*labels})]
@@ -122,7 +122,7 @@ def _are_classes(labels: Sequence[str], repeated: bool) -> bool:
     """Whether names may be those of classes, rather than of objects, splits or kinds of pictures."""
     if _are_objects(labels) or all(split_named(label) for label in labels) or len({*labels}) > MOST_CLASSES:
         return False
-    if any(words(label) & {*MASK_WORDS, *RENDERING_WORDS} for label in labels):
+    if any(words(label).intersection((*MASK_WORDS, *RENDERING_WORDS)) for label in labels):
         return False
     # Behind the name of an image each is there for several; names of objects are seldom twice the same.
     return not repeated or 2 * len({*labels}) <= len(labels)
