@@ -20,6 +20,7 @@ from ucc.data.annotations.__main__ import main
 from ucc.data.annotations.binary_masks import BinaryMask, read_binary_mask
 from ucc.data.annotations.pattern import Pattern, Split
 from ucc.data.images import write_png
+from ucc.data.inspect.binary_mask_files import LOOKED_AT, binary_masks_hint
 from ucc.errors import UserError
 
 TWO_CLASSES = expected((1, 1, 8, 1), (3, 3, 2, 2))
@@ -222,7 +223,7 @@ def test_of_lossy_masks_what_is_light_belongs_to_the_class(tmp_path: Path, suffi
     assert len(np.unique(stored)) > 2
     found = read_binary_mask(tmp_path / f"m{suffix}")
     np.testing.assert_array_equal(found, mask > 0)
-    PIL.Image.fromarray(np.full((16, 16), 3, np.uint8)).save(tmp_path / f"n{suffix}")
+    PIL.Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / f"n{suffix}")
     assert not read_binary_mask(tmp_path / f"n{suffix}").any()
 
 
@@ -232,7 +233,7 @@ def disc(value: int, scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-@pytest.mark.parametrize("scale", [0.7, 1.9])
+@pytest.mark.parametrize("scale", [0.5, 0.7, 1.9])
 def test_smoothed_edges_are_cut_at_half(tmp_path: Path, scale: float) -> None:
     smoothed = disc(255, scale)
     put(tmp_path / "m.png", smoothed)
@@ -260,6 +261,12 @@ def with_palette(path: Path) -> None:
 
 def stored_lossily(path: Path, mask: NDArray[np.uint8], scale: int = 9) -> None:
     PIL.Image.fromarray(mask.repeat(scale, axis=0).repeat(scale, axis=1)).save(path, "JPEG", quality=40)
+
+
+def black_palette(path: Path) -> None:
+    picture = PIL.Image.fromarray(TWO_CLASSES.astype(np.uint8), "P")
+    picture.putpalette([0] * 9)
+    picture.save(path)
 
 
 def shades(*values: int) -> NDArray[np.uint8]:
@@ -298,12 +305,17 @@ def line(value: int, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         pytest.param(lambda path: stored_lossily(path, line(150, NOWHERE), scale=4), id="thin and dim JPEG"),
         pytest.param(lambda path: put(path, disc(60, 1.9)), id="resized values"),
         pytest.param(lambda path: put(path, resized(0, 30, 255)), id="resized classes"),
+        pytest.param(lambda path: stored_lossily(path, shades(0, 1, 2)), id="values in JPEG"),
+        pytest.param(lambda path: stored_lossily(path, shades(0, 200, 255)), id="light JPEG"),
+        pytest.param(lambda path: stored_lossily(path, shades(0, 60, 255)), id="dark JPEG"),
+        pytest.param(lambda path: stored_lossily(path, colored((0,) * 3, (255,) * 3, (200, 220, 210))), id="pale JPEG"),
+        pytest.param(black_palette, id="palette of one colour"),
         pytest.param(photograph, id="photograph"),
     ],
 )
 def test_what_shows_more_than_one_class_is_no_binary_mask(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "m.png")
-    with pytest.raises(UserError, match=r"m\.png: a mask of one class .* has more; is it a mask, and of one class\?"):
+    with pytest.raises(UserError, match=r"m\.png: shows more than black and one value .* save it so, as PNG"):
         read_binary_mask(tmp_path / "m.png")
 
 
@@ -311,7 +323,7 @@ def test_what_shows_more_than_one_class_is_no_binary_mask(tmp_path: Path, write:
     ("write", "message"),
     [
         (transparent, "is transparent in parts"),
-        (photograph, "has one value or colour beside black, and this one has more; is it a mask"),
+        (photograph, "shows more than black and one value or colour"),
         (lambda path: path.write_bytes(b"\x89PNG"), "masks/m.png: "),
         (lambda path: put(path, inside(0, 0, 2)[1:]), "masks/m.png: drawn on 16x11 pixels, "),
     ],
@@ -330,6 +342,13 @@ def test_all_that_cannot_be_drawn_is_named_and_nothing_is_drawn(
     assert str(raised.value).count(f"{tmp_path / 'masks/m.png'}") == 1
     assert str(raised.value).count(f"{tmp_path / 'masks/n.png'}") == 1
     assert not (tmp_path / "drawn").exists()
+
+
+def test_a_file_of_several_pictures_is_refused(tmp_path: Path) -> None:
+    pages = [PIL.Image.fromarray(inside(left, 1, 4)) for left in (0, 8)]
+    pages[0].save(tmp_path / "m.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match=r"m\.tif: holds 2 pictures; save each as a file of its own"):
+        read_binary_mask(tmp_path / "m.tif")
 
 
 def test_a_mask_is_drawn_in_its_own_size_alone(tmp_path: Path) -> None:
@@ -364,6 +383,7 @@ def test_a_picture_of_two_classes_is_refused(tmp_path: Path) -> None:
         ("cat=*/*/*/*/{image}.png", "stars at most 3 times"),
         ("masks/{Class}/x.png", "no pattern of binary masks, such as masks/{class}/{image}.png"),
         ("masks/*/x.png", "no pattern of binary masks"),
+        ("cat=masks", "no pattern of binary masks"),
         ("images/x.jpg", "a picture; of binary masks give a pattern"),
         ("images", "of binary masks a pattern, such as 'masks/{class}/{image}.png'"),
         ("~nobody-such/{image}/{class}.png", "~nobody-such/{image}/{class}.png: there is no such home"),
@@ -440,6 +460,10 @@ def by_image(name: str) -> dict[str, str]:
     return {"cat": f"masks/{name}/cat.png", "dog": f"masks/{name}/dog.png", "": f"images/{name}.jpg"}
 
 
+def by_beginning(name: str) -> dict[str, str]:
+    return {"cat": f"masks/cat_{name}.png", "dog": f"masks/dog_{name}.png", "": f"images/{name}.jpg"}
+
+
 def objects_by_ending(name: str) -> dict[str, str]:
     return {"0": f"masks/{name}_0.png", "1": f"masks/{name}_1.png", "": f"images/{name}.jpg"}
 
@@ -450,6 +474,10 @@ def objects_by_image(name: str) -> dict[str, str]:
 
 def objects_beside_images(name: str) -> dict[str, str]:
     return {"0": f"{name}/masks/{name[-1]}0.png", "1": f"{name}/masks/{name[-1]}1.png", "": f"{name}/images/{name}.png"}
+
+
+def objects_with_names(name: str) -> dict[str, str]:
+    return {"0": f"masks/{name}_obj0.png", "1": f"masks/{name}_obj1.png", "": f"images/{name}.jpg"}
 
 
 def make(root: Path, layout: Layout) -> None:
@@ -469,6 +497,7 @@ def make(root: Path, layout: Layout) -> None:
         (by_class_and_ending, "-o"),
         (by_class_and_split, "my photos"),
         (by_ending, "photos"),
+        (by_beginning, "photos"),
         (by_image, "photos"),
     ],
 )
@@ -486,7 +515,7 @@ def test_inspect_names_the_commands_that_draw_classes(
         np.testing.assert_array_equal(read(mask), expected((0, 1, 4, 1), (5, 1, 4, 2)))
 
 
-@pytest.mark.parametrize("layout", [objects_by_ending, objects_by_image, objects_beside_images])
+@pytest.mark.parametrize("layout", [objects_by_ending, objects_with_names, objects_by_image, objects_beside_images])
 def test_inspect_names_the_commands_that_draw_objects(tmp_path: Path, layout: Layout) -> None:
     make(tmp_path, layout)
     told = run(str(tmp_path)).stderr
@@ -571,6 +600,34 @@ def test_splits_with_the_same_names_are_no_hint(tmp_path: Path) -> None:
             write_photo(tmp_path / f"images/{split}/x{number}.jpg", number)
             put(tmp_path / f"masks/{split}/cat/x{number}.png", inside(1, 1, 8))
     assert "binary masks" not in run(str(tmp_path)).stderr
+
+
+@pytest.mark.parametrize("folders", [("annotator1", "annotator2"), ("1", "2")])
+def test_folders_that_differ_by_number_are_no_classes(tmp_path: Path, folders: tuple[str, str]) -> None:
+    for number in range(4):
+        write_photo(tmp_path / f"images/x{number}.jpg", number)
+        for folder in folders:
+            put(tmp_path / f"masks/{folder}/x{number}.png", inside(1, 1, 8))
+    assert "binary masks" not in run(str(tmp_path)).stderr
+
+
+def test_every_second_mask_is_seen(tmp_path: Path) -> None:
+    """As many that a sample which takes every second one would see one kind alone."""
+    for number in range(LOOKED_AT):
+        write_photo(tmp_path / f"images/x{number}.jpg")
+        for ending in ("cell", "overlay"):
+            put(tmp_path / f"masks/x{number}_{ending}.png", inside(1, 1, 8))
+    assert binary_masks_hint(tmp_path, "images", "masks", shaded=False) == ""
+
+
+def test_a_class_that_others_cover_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_photo(tmp_path / "images/x.jpg")
+    put(tmp_path / "masks/all/x.png", inside(1, 1, 4))
+    put(tmp_path / "masks/cat/x.png", inside(1, 1, 4))
+    draw(tmp_path, "masks/{class}/{image}.png")
+    told = capsys.readouterr().err
+    assert "all: value 1, in 0 of 1 masks, since others cover it or it is empty" in told
+    assert told.count("cover") == 1
 
 
 def test_images_that_are_not_named_like_their_folders_are_no_hint(tmp_path: Path) -> None:

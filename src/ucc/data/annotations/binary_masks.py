@@ -22,12 +22,12 @@ from ucc.errors import UserError, some
 
 SUFFIXES = {*IMAGE_SUFFIXES, *MASK_SUFFIXES}
 LOSSY = ("JPEG", "WEBP")
-# Of 255. Smoothing and JPEG leave shades between along edges, and never over an area.
-DARK, LIGHT = 64, 192
-WIDEST_EDGE = 4  # pixels
-FEWEST_SHADES = 8  # of a smoothed mask; a few values are as many classes
-COLORED = 64  # between the channels of a pixel
 WHITE = 255
+# Smoothing and JPEG leave shades between along edges, never over an area, and with black or white beside them.
+DARK, LIGHT = 40, 216
+WIDEST_EDGE = 4  # pixels
+MOST_APART = 0.2  # of these shades, as where lines of smoothed masks cross; a class that is thin has more
+COLORED = 64  # between the channels of a pixel
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def read_binary_mask(path: Path) -> NDArray[np.bool_]:
     picture, header = load(path)
     if "A" in picture.getbands() and picture.getchannel("A").getextrema() != (255, 255):
         raise UserError(f"{path}: is transparent in parts; save it in black and white")
+    if header.pages > 1:
+        raise UserError(f"{path}: holds {header.pages} pictures; save each as a file of its own")
     lossy = header.format in LOSSY
     values: NDArray[np.int32] | NDArray[np.uint16]
     if lossy:
@@ -66,13 +68,16 @@ def read_binary_mask(path: Path) -> NDArray[np.bool_]:
     else:
         values = _numbered(mask_colors(path, picture, header))
     inside: NDArray[np.bool_] = values > 0
-    if not lossy and (not inside.any() or np.count_nonzero(inside) == np.count_nonzero(values == values.max())):
+    is_plain = not inside.any() or np.count_nonzero(inside) == np.count_nonzero(values == values.max())
+    # Indices of one colour may be classes all the same.
+    hides = header.mode == "P" and len(np.unique(np.array(picture))) > len(np.unique(values))
+    if is_plain and not lossy and not hides:
         return inside
-    if values.max() <= WHITE and _is_smoothed(values.astype(np.uint8), lossy):
+    if values.max() <= WHITE and not hides and _is_smoothed(values.astype(np.uint8), lossy):
         return values >= (DARK + LIGHT) // 2
     raise UserError(
-        f"{path}: a mask of one class or object has one value or colour beside black, and this one has more; is it a "
-        "mask, and of one class?"
+        f"{path}: shows more than black and one value or colour, which is what a mask of one class or object has; save "
+        "it so, as PNG. A mask of several classes is of use as it is"
     )
 
 
@@ -83,22 +88,31 @@ def _numbered(colors: Image) -> NDArray[np.int32]:
 
 
 def _shades(colors: Image) -> NDArray[np.int32]:
-    """The shade of each colour that is nearly grey, as in a lossy mask; of any other a number larger than white."""
-    spread = colors.max(axis=2).astype(np.int32) - colors.min(axis=2)
-    return np.where(spread < COLORED, colors[..., 1].astype(np.int32), WHITE + 1)
+    """The shade of each colour that is nearly grey, as in a lossy mask; of any other a number larger than white.
+
+    Of three channels the one that is the farthest from black or white.
+    """
+    darkest, lightest = colors.min(axis=2).astype(np.int32), colors.max(axis=2).astype(np.int32)
+    nearly_grey = np.where(darkest > WHITE - lightest, darkest, lightest)
+    return np.where(lightest - darkest < COLORED, nearly_grey, WHITE + 1)
 
 
 def _is_smoothed(values: NDArray[np.uint8], lossy: bool) -> bool:
-    """Whether shades (H, W) are those of edges: never an area, and not as few as there might be classes."""
+    """Whether shades (H, W) are those of edges between black and white."""
     brightest = int(values.max())
-    if DARK <= brightest < LIGHT or (brightest < DARK and not lossy):
-        return False
+    if brightest < LIGHT:
+        return brightest == 0
+    window = np.ones((WIDEST_EDGE + 1, WIDEST_EDGE + 1), np.uint8)
     between = ((values >= DARK) & (values < LIGHT)).astype(np.uint8)
-    if cv2.erode(between, np.ones((WIDEST_EDGE + 1, WIDEST_EDGE + 1), np.uint8)).any():
+    if cv2.erode(between, window).any():
         return False
-    window = np.ones((3, 3), np.uint8)
-    flat = (cv2.erode(values, window) == cv2.dilate(values, window)) & (values > 0) & (values < brightest)
-    return lossy or not (flat.any() or len(np.unique(values)) < FEWEST_SHADES)
+    if lossy:
+        return True
+    lightest, darkest = cv2.dilate(values, window), cv2.erode(values, window)
+    apart = between & ((lightest < LIGHT) | (darkest >= DARK))
+    near = np.ones((3, 3), np.uint8)
+    flat = (cv2.erode(values, near) == cv2.dilate(values, near)) & (values > 0) & (values < brightest)
+    return not flat.any() and bool(np.count_nonzero(apart) <= MOST_APART * np.count_nonzero(between))
 
 
 def read_binary_masks(patterns: Sequence[Pattern], images: Path, masks: Path) -> Annotations:

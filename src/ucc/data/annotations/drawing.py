@@ -70,8 +70,13 @@ def draw_masks(
         masks.mkdir(parents=True, exist_ok=True)
         write_classes(masks, names)
         seen = _write(drawings, values, elsewhere)
+    drawn = {shape.label for drawing in drawings for shape in drawing.annotated.shapes}
     for label in found.labels:
-        print(f"{label}: value {values[label]}, in {seen[values[label]]} of {len(drawings)} masks", file=sys.stderr)
+        covered = ", since others cover it or it is empty" if label in drawn and not seen[values[label]] else ""
+        print(
+            f"{label}: value {values[label]}, in {seen[values[label]]} of {len(drawings)} masks{covered}",
+            file=sys.stderr,
+        )
 
 
 def _read(sources: Sequence[Path | Pattern], images: Path, masks: Path) -> Annotations:

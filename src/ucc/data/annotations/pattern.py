@@ -44,7 +44,7 @@ class Pattern:
     @staticmethod
     def is_one(text: str) -> bool:
         """Whether it is meant as a pattern, rather than as a path."""
-        return not set("{*").isdisjoint(text) and not os.path.lexists(text)
+        return not set("{*=").isdisjoint(text) and not os.path.lexists(text)
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -1,5 +1,7 @@
 """Binary masks where masks of all classes are looked for, and the commands that make the latter of them."""
 
+import random
+import re
 import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from ucc.errors import UserError, some
 
 FOLDER = "index_masks"
 UNNAMED = "CLASS"
-LOOKED_AT = 300  # names of masks, from all over the list
+LOOKED_AT = 300  # names of masks
 READ = 10  # of these
 NEARLY_ALL = 0.9
 MOST_CLASSES = 100
@@ -23,6 +25,7 @@ MOST_CLASSES = 100
 PATTERNS = (
     f"{CLASS}/{IMAGE}",
     *(f"{IMAGE}{mark}{CLASS}" for mark in "_-"),
+    *(f"{CLASS}{mark}{IMAGE}" for mark in "_-"),
     *(f"{CLASS}/{IMAGE}{mark}{STAR}" for mark in "_-"),
     f"{IMAGE}/{CLASS}",
 )
@@ -52,8 +55,9 @@ def binary_masks_hint(root: Path, images: str, masks: str, shaded: bool) -> str:
         for path in files_below(folder, Problems(root))
         if path.suffix.lower() in SUFFIXES
     ]
-    sample = pictures[:: max(1, len(pictures) // LOOKED_AT)]
-    if not sample or not _are_binary(sample[:: max(1, len(sample) // READ)]):
+    chance = random.Random(0)
+    sample = sorted(chance.sample(pictures, min(LOOKED_AT, len(pictures))))
+    if not sample or not _are_binary(chance.sample(sample, min(READ, len(sample)))):
         return ""
     readings = _by_folder(root, images, masks) if has_star(masks) else _by_name(root, images, masks, sample, shaded)
     if not readings:
@@ -97,9 +101,9 @@ def _by_name(root: Path, images: str, masks: str, sample: Sequence[Path], shaded
             continue
         if pattern == IMAGE or (shaded and len({*labels}) == 1 and words(labels[0]).intersection(MASK_WORDS)):
             return [Reading(f"{masks}/{pattern.replace(CLASS, labels[0])}", ())]
-        if _are_classes(labels, repeated=not pattern.startswith(CLASS)):
+        if _are_classes(labels, repeated=not pattern.startswith(f"{CLASS}/")):
             return [Reading(f"{masks}/{pattern}", {*labels})]
-        if _are_objects(labels) or pattern.endswith(f"/{CLASS}"):
+        if pattern.startswith(IMAGE) and (_are_numbered(labels) or pattern.endswith(f"/{CLASS}")):
             return [Reading(f"{masks}/{pattern.replace(CLASS, STAR)}", ())]
     return _by_split(root, masks, known, sample)
 
@@ -120,16 +124,17 @@ def _by_split(root: Path, masks: str, known: KnownImages, sample: Sequence[Path]
 
 def _are_classes(labels: Sequence[str], repeated: bool) -> bool:
     """Whether names may be those of classes, rather than of objects, splits or kinds of pictures."""
-    if _are_objects(labels) or all(split_named(label) for label in labels) or len({*labels}) > MOST_CLASSES:
+    if _are_numbered(labels) or all(split_named(label) for label in labels) or len({*labels}) > MOST_CLASSES:
         return False
-    if any(words(label).intersection((*MASK_WORDS, *RENDERING_WORDS)) for label in labels):
+    if any(words(label).intersection((*MASK_WORDS, *RENDERING_WORDS)) or label[0].isdigit() for label in labels):
         return False
     # Behind the name of an image each is there for several; names of objects are seldom twice the same.
     return not repeated or 2 * len({*labels}) <= len(labels)
 
 
-def _are_objects(labels: Collection[str]) -> bool:
-    return all(label.isdigit() for label in labels)
+def _are_numbered(labels: Sequence[str]) -> bool:
+    """Whether names differ by their numbers alone, as those of objects do, or of people who annotated."""
+    return len({re.sub(r"\d+", "", label) for label in labels}) == 1 and any(map(str.isdigit, "".join(labels)))
 
 
 def _pattern(path: Path, pictures: Sequence[Path], named: bool) -> str:
