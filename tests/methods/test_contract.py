@@ -109,13 +109,16 @@ def test_a_few_steps_lower_the_labeled_loss(name: str, batch: Batch, tiny_params
     assert values[-1] < 0.8 * values[0]
 
 
-# What GCT's loss counts grows while its flaw detector learns: nothing exceeds the threshold at first.
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("supervised", "gct")])
-def test_a_few_steps_lower_the_unlabeled_loss(name: str, batch: Batch, tiny_params: LoadParams) -> None:
-    changes = (f"method.name={name}", "method.copy_paste.mode=none", "method.unsup_weight=20", "model.dropout=0")
-    method = build_method(tiny_params(*changes, *PASSES["presets"]), CLASSES)
-    values = course("loss_unsup", method, batch, lr=0.002, steps=12)
-    assert values[-1] < values[0]
+# What GCT's loss counts grows while its flaw detector learns: nothing exceeds the threshold at first. CCT's targets
+# move away from its decoders while the encoder changes, if they come from running statistics.
+@pytest.mark.parametrize(
+    ("name", "kind"), [("mean_teacher", "presets"), ("cct", "literal"), ("cps", "presets"), ("ucc", "presets")]
+)
+def test_a_few_steps_lower_the_unlabeled_loss(name: str, kind: str, batch: Batch, tiny_params: LoadParams) -> None:
+    changes = (f"method.name={name}", "method.copy_paste.mode=none", "method.unsup_weight=500", "model.dropout=0")
+    method = build_method(tiny_params(*changes, *PASSES[kind]), CLASSES)
+    values = course("loss_unsup", method, batch, lr=0.0005, steps=20)
+    assert values[-1] < 0.8 * values[0]
 
 
 @pytest.mark.parametrize("name", METHODS)
